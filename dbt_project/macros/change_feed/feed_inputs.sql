@@ -1,0 +1,64 @@
+{#- The model's SQL with every marked input narrowed to the rows in ops.dirty and the rows that precede them. -#}
+{% macro feed_inputs(sql, node, memory) %}
+  {% set marked = '(\S+) /\* feed preceding=(\d+) \*/' %}
+  {% if 'closed_at' in config.require('key') and not modules.re.search(marked, sql) %}
+    {% do exceptions.raise_compiler_error(node ~ ' marks no input with feed(): every build would read all of them') %}
+  {% endif %}
+  {% set rendered = [] %}
+  {% set position = namespace(at=0) %}
+  {% for input in modules.re.finditer(marked, sql) %}
+    {% do rendered.append(sql[position.at:input.start()]) %}
+    {% do rendered.append(feed_input(input.group(1), input.group(2) | int, node, memory)) %}
+    {% set position.at = input.end() %}
+  {% endfor %}
+  {% do rendered.append(sql[position.at:]) %}
+  {% do return(rendered | join('')) %}
+{% endmacro %}
+
+
+{#- One narrowed input. Each branch is a lateral index read: a join would scan the whole relation for twenty new rows. -#}
+{% macro feed_input(relation, preceding, node, memory) %}
+  {% if preceding and memory not in ['recursive', 'interval'] %}
+    {% do exceptions.raise_compiler_error(
+      node ~ ': preceding rows need memory recursive or interval, where a series has one dirty range') %}
+  {% endif %}
+  (
+    {% if memory == 'cross_section' %}
+    select input.*
+    from ops.dirty as dirty
+    inner join {{ relation }} as input on input.closed_at between dirty.first_at and dirty.last_at
+    where dirty.node = '{{ node }}'
+    {% else %}
+    select input.*
+    from ops.dirty as dirty
+    cross join lateral (
+      select dirty_row.* from {{ relation }} as dirty_row
+      where
+        dirty_row.instrument_id = dirty.instrument_id
+        and dirty_row.timeframe = dirty.timeframe
+        and dirty_row.closed_at between dirty.first_at and dirty.last_at
+      {% if preceding %}
+      union all
+      (
+        select earlier.* from {{ relation }} as earlier
+        where
+          earlier.instrument_id = dirty.instrument_id
+          and earlier.timeframe = dirty.timeframe
+          and earlier.closed_at < dirty.first_at
+        order by earlier.closed_at desc
+        limit {{ preceding }}
+      )
+      {% endif %}
+    ) as input
+    where dirty.node = '{{ node }}' and dirty.timeframe is not null
+    union all
+    select input.*
+    from ops.dirty as dirty
+    inner join {{ relation }} as input
+      on
+        dirty.instrument_id = input.instrument_id
+        and input.closed_at between dirty.first_at and dirty.last_at
+    where dirty.node = '{{ node }}' and dirty.timeframe is null
+    {% endif %}
+  )
+{% endmacro %}

@@ -1,0 +1,49 @@
+{#-
+  The project's table: rebuilt aside and swapped in, or rewritten in place where the change feed says so, always in one
+  transaction. It replaces dbt's own `incremental`, which copies through a temporary table and drops dependent views.
+
+  memory     what a change of an input makes dirty (feed_dirty)
+  key        the columns of the primary key
+  bucket     for memory bucket: the span that one row sums up, if it is not the row itself
+  timeframe  the one timeframe of the table's rows, where it differs from its input's
+-#}
+{% materialization incremental, adapter='postgres' %}
+  {% set target_relation = this.incorporate(type='table') %}
+  {% set node = this.schema ~ '.' ~ this.identifier %}
+  {% set memory = config.require('memory') %}
+  {% set parents = feed_parents() %}
+  {% set definition_hash = local_md5([sql, memory, config.require('key'), config.get('bucket'), config.get('timeframe')] | string) %}
+  {% do refuse_other_type(target_relation) %}
+
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+  {% set plan = feed_plan(node, parents, definition_hash) %}
+  {% if plan.action == 'rebuild' %}
+    {{ rebuild_table(target_relation, node, sql, definition_hash) }}
+  {% elif plan.action == 'rewrite' and memory == 'whole' %}
+    {{ rewrite_difference(target_relation, node, sql) }}
+  {% elif plan.action == 'rewrite' %}
+    {{ rewrite_dirty(target_relation, node, sql, memory, plan.upto) }}
+  {% endif %}
+  {% call statement('main' if plan.action == 'nothing' else 'record') %}
+    {{ feed_record(node, parents, plan.upto) }}
+  {% endcall %}
+  {% if plan.action == 'rebuild' %}{% do persist_docs(target_relation, model) %}{% endif %}
+
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ adapter.commit() }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+
+{#- A name that holds the other kind of relation is not ours to drop: somebody may read it. -#}
+{% macro refuse_other_type(relation) %}
+  {% set existing = load_cached_relation(relation) %}
+  {% if existing is not none and existing.type != relation.type %}
+    {% do exceptions.raise_compiler_error(
+      relation.render() ~ ' exists as a ' ~ existing.type ~ ' and is now to be a ' ~ relation.type
+      ~ ': drop it yourself, then build again') %}
+  {% endif %}
+{% endmacro %}

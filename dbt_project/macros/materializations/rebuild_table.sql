@@ -1,0 +1,28 @@
+{#- Builds the table aside, then gives it the name and the views of the old one. Readers wait for the swap alone. -#}
+{% macro rebuild_table(relation, node, sql, definition_hash) %}
+  {% set aside = relation.incorporate(path={'identifier': relation.identifier ~ '__new'}) %}
+  {% call statement('clear') %}
+    drop table if exists {{ aside }};
+  {% endcall %}
+  {% call statement('main') %}
+    create table {{ aside }}
+    {% if config.get('contract').enforced %}{{ get_assert_columns_equivalent(sql) }}{% endif %}
+    as (
+      {{ sql }}
+    );
+  {% endcall %}
+  {% call statement('key') %}
+    alter table {{ aside }} add primary key ({{ config.require('key') | join(', ') }});
+    analyze {{ aside }};
+  {% endcall %}
+  {% call statement('swap', fetch_result=true) %}
+    select unnest(ops.swap_table('{{ relation.schema }}', '{{ relation.identifier }}', '{{ aside.identifier }}'))
+  {% endcall %}
+  {% for left_behind in load_result('swap').table.rows %}
+    {% do exceptions.warn(
+      left_behind[0] ~ ' cannot read the new columns of ' ~ node ~ ' and still shows the previous table until it is redefined') %}
+  {% endfor %}
+  {% call statement('redefined') %}
+    {{ feed_redefined(node, definition_hash) }}
+  {% endcall %}
+{% endmacro %}

@@ -1,0 +1,1 @@
+"""The command line, the server and the migrations of Titan: glue around ingest/ and dbt_project/."""
