@@ -1,0 +1,1 @@
+"""The loader: sources produce batches, one landing path takes them, one promotion makes them current."""

@@ -1,0 +1,171 @@
+"""Text and numbers to instants: epochs of any unit, ISO and the local notations, opens and closes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ingest.timeframes import Timeframe, timeframe_of_seconds
+from titan.errors import SourceError
+
+Microseconds = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+MISSING = np.iinfo(np.int64).min
+_DAY = 86_400_000_000
+_OFFSET = r"(?:Z|UTC|[+-]\d{2}:?\d{2})$"
+
+
+@dataclass(frozen=True)
+class Times:
+    """Instants as read, in microseconds since 1970; MISSING where the text is no time.
+
+    `is_local`: they carry no offset, so they still have to be placed in a timezone. `is_dates`: they are dates only.
+    """
+
+    values: Microseconds
+    is_local: bool
+    is_dates: bool
+    notes: tuple[str, ...] = ()
+
+
+def read_times(texts: pd.Series[str], where: str) -> Times:
+    """Read a column of text; raises SourceError when day and month cannot be told apart."""
+    stripped = texts.str.strip()
+    sample = stripped[stripped != ""]
+    if sample.empty:
+        return Times(np.full(len(texts), MISSING), is_local=False, is_dates=False)
+    if sample.str.fullmatch(r"\d{8}").mean() > 0.5:
+        return _local(stripped, "%Y%m%d")
+    if sample.str.fullmatch(r"[+-]?\d+(?:\.\d*)?(?:[eE]\+?\d+)?").mean() > 0.5:
+        return Times(_epochs(stripped), is_local=False, is_dates=False)
+    if sample.str.match(r"\d{8} \d{1,2}:\d{2}").mean() > 0.5:
+        return _local(stripped, "%Y%m%d %H:%M:%S" if sample.str.count(":").max() > 1 else "%Y%m%d %H:%M")
+    if sample.str.match(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}").mean() > 0.5:
+        return _slashed(stripped, where)
+    if sample.str.contains(_OFFSET, regex=True).mean() > 0.5:
+        cleaned = stripped.str.replace(r"\s*UTC$", "Z", regex=True)
+        return Times(_parsed(cleaned, "ISO8601", utc=True), is_local=False, is_dates=False)
+    return _local(stripped.str.replace("/", "-"), "ISO8601")
+
+
+def _local(texts: pd.Series[str], layout: str, notes: tuple[str, ...] = ()) -> Times:
+    values = _parsed(texts, layout)
+    known = values[values != MISSING]
+    return Times(values, is_local=True, is_dates=bool(len(known)) and bool(np.all(known % _DAY == 0)), notes=notes)
+
+
+def _parsed(texts: pd.Series[str], layout: str, *, utc: bool = False) -> Microseconds:
+    parsed = pd.to_datetime(texts, format=layout, errors="coerce", utc=utc)
+    if utc:
+        parsed = parsed.dt.tz_localize(None)
+    values = parsed.to_numpy().astype("datetime64[us]").astype("int64")
+    return np.where(parsed.isna(), MISSING, values)
+
+
+def _epochs(texts: pd.Series[str]) -> Microseconds:
+    """Seconds, milliseconds, microseconds or nanoseconds, told by their size, row by row: exchanges changed unit midway."""
+    numbers = pd.to_numeric(texts, errors="coerce")
+    whole = numbers.fillna(0).to_numpy()
+    scale = np.select([np.abs(whole) < 1e11, np.abs(whole) < 1e14, np.abs(whole) < 1e17], [1e6, 1e3, 1.0], 1e-3)
+    if whole.dtype.kind == "i":
+        values = np.where(scale >= 1, whole * scale.astype("int64"), whole // 1000)
+    else:
+        values = np.round(whole * scale).astype("int64")
+    return np.where(numbers.isna() | ~np.isfinite(whole), MISSING, values)
+
+
+def _slashed(texts: pd.Series[str], where: str) -> Times:
+    """Day/month/year or month/day/year: the reading under which more rows are dates, then the one that spans less time."""
+    fields = texts.str.extract(r"^(\d{1,2})[/.](\d{1,2})[/.](\d{2,4})(.*)$")
+    clock = fields[3].str.strip()
+    readings: dict[str, Microseconds] = {}
+    for name, (day, month) in {"day first": (0, 1), "month first": (1, 0)}.items():
+        year = fields[2].where(fields[2].str.len() == 4, "20" + fields[2])
+        iso = year + "-" + fields[month].str.zfill(2) + "-" + fields[day].str.zfill(2)
+        hour = clock.str.replace(r"^(\d):", r"0\1:", regex=True)
+        readings[name] = _parsed((iso + " " + hour).str.strip(), "ISO8601")
+    counts = {name: int(np.sum(values != MISSING)) for name, values in readings.items()}
+    best = [name for name, count in counts.items() if count == max(counts.values())]
+    if len(best) > 1:
+        spans = {name: int(np.abs(np.diff(readings[name][readings[name] != MISSING])).sum()) for name in best}
+        best = [name for name, span in spans.items() if span == min(spans.values())]
+    if len(best) > 1:
+        raise SourceError(
+            f"{where}: dates like {texts.iloc[0]!r} read equally well day first and month first",
+            hint="write them as YYYY-MM-DD",
+        )
+    values = readings[best[0]]
+    known = values[values != MISSING]
+    is_dates = bool(np.all(known % _DAY == 0))
+    return Times(values, is_local=True, is_dates=is_dates, notes=(f"dates are {best[0]}",))
+
+
+def infer_timeframe(values: Microseconds, series: npt.NDArray[np.int16]) -> Timeframe | None:
+    """The timeframe of the commonest step between consecutive times of one series; None if there is none."""
+    known = values != MISSING
+    order = np.lexsort((values[known], series[known]))
+    times, owner = values[known][order], series[known][order]
+    steps = np.diff(times)[np.diff(owner) == 0]
+    steps = steps[steps > 0]
+    if not len(steps):
+        return None
+    lengths, counts = np.unique(steps, return_counts=True)
+    return timeframe_of_seconds(float(lengths[np.argmax(counts)]) / 1e6)
+
+
+def looks_like_closes(values: Microseconds) -> bool:
+    """Whether nine in ten times end in :59:59, :59:59.999 or 23:59: the last moment of a bar, not its first."""
+    known = values[values != MISSING]
+    if not len(known):
+        return False
+    seconds = known // 1_000_000
+    ends = (seconds % 60 == 59) | ((seconds // 60) % 1440 == 1439)
+    return bool(np.mean(ends) >= 0.9)
+
+
+def opens_of_closes(values: Microseconds, timeframe: Timeframe) -> Microseconds:
+    """The opening of the period that a closing stamp ends; a stamp that ends none stays, and fails the grid later.
+
+    A closing stamp is the exclusive end or the last moment before it: a minute at most, a sixtieth of a short period.
+    """
+    before = values - 1
+    if timeframe.base_unit == "MO":
+        months = before.astype("datetime64[us]").astype("datetime64[M]")
+        opens = months.astype("datetime64[us]").astype("int64")
+        ends = (months + 1).astype("datetime64[us]").astype("int64")
+    else:
+        step = timeframe.seconds * 1_000_000
+        origin = 4 * _DAY if timeframe.base_unit == "W" else 0  # 1970-01-05 was a Monday
+        opens = (before - origin) // step * step + origin
+        ends = opens + step
+    tolerance = min(60, timeframe.seconds // 60) * 1_000_000
+    return np.where((values != MISSING) & (ends - values <= tolerance), opens, values)
+
+
+def to_utc(values: Microseconds, timezone: str) -> Microseconds:
+    """Local times to instants; those that a clock change makes ambiguous or skips become MISSING."""
+    if timezone == "UTC":
+        return values
+    known = values != MISSING
+    stamps = pd.DatetimeIndex(values[known].astype("datetime64[us]"))
+    placed = stamps.tz_localize(ZoneInfo(timezone), ambiguous="NaT", nonexistent="NaT").tz_convert("UTC").tz_localize(None)
+    instants = np.full(len(values), MISSING)
+    instants[known] = np.where(
+        placed.isna(), MISSING, placed.to_numpy().astype("datetime64[us]").astype("int64")
+    )
+    return instants
+
+
+def is_known_timezone(name: str) -> bool:
+    """Whether the IANA database has the timezone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return bool(re.match(r"[A-Za-z]", name))

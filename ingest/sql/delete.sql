@@ -1,0 +1,43 @@
+-- Deletes candles of one series, keeps their last version, and forgets that their source was ever asked about them.
+with deleted as (
+    delete from raw.ohlcv
+    where
+        instrument_id = %(instrument_id)s
+        and timeframe = %(timeframe)s
+        and opened_at >= %(from_at)s
+        and opened_at < %(until_at)s
+    returning *
+),
+
+kept as (
+    insert into raw.ohlcv_revision (
+        instrument_id, timeframe, opened_at, closed_at, open, high, low, close, volume, quote_volume, trade_count,
+        from_batch, to_batch
+    )
+    select
+        instrument_id, timeframe, opened_at, closed_at, open, high, low, close, volume, quote_volume, trade_count,
+        batch_id, %(batch_id)s
+    from deleted
+),
+
+unobserved as (
+    update raw.observed set observed = observed - tstzmultirange(tstzrange(%(from_at)s, %(until_at)s))
+    where
+        instrument_id = %(instrument_id)s
+        and timeframe = %(timeframe)s
+        and observed && tstzrange(%(from_at)s, %(until_at)s)
+    returning 1
+),
+
+published as (
+    insert into ops.change (node, instrument_id, timeframe, first_at, last_at)
+    select
+        'raw.ohlcv', %(instrument_id)s, %(timeframe)s, min(opened_at) + interval '1 microsecond', max(closed_at)
+    from deleted
+    having count(*) > 0
+    union all
+    select 'raw.observed', %(instrument_id)s, %(timeframe)s, %(from_at)s, %(until_at)s
+    from unobserved
+)
+
+select count(*) as deleted_count from deleted

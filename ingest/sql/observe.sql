@@ -1,0 +1,28 @@
+-- Adds a range to what a series' source was asked about; publishes the range if any of it is new.
+with standing as (
+    select coalesce(
+        (
+            select observed from raw.observed
+            where instrument_id = %(instrument_id)s and timeframe = %(timeframe)s
+        ), '{}'::tstzmultirange
+    ) as observed
+),
+
+extended as (
+    insert into raw.observed as series (instrument_id, timeframe, observed)
+    select %(instrument_id)s, %(timeframe)s, tstzmultirange(tstzrange(%(from_at)s, %(until_at)s))
+    from standing
+    where not standing.observed @> tstzrange(%(from_at)s, %(until_at)s)
+    on conflict (instrument_id, timeframe) do update set observed = series.observed + excluded.observed
+    returning 1
+),
+
+added as (
+    select tstzmultirange(tstzrange(%(from_at)s, %(until_at)s)) - standing.observed as added
+    from standing
+    where exists (select from extended)
+)
+
+insert into ops.change (node, instrument_id, timeframe, first_at, last_at, is_insert_or_delete)
+select 'raw.observed', %(instrument_id)s, %(timeframe)s, lower(added), upper(added), false
+from added
