@@ -129,7 +129,8 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
     return result
 
 
-def _statement(name: str, **parts: sql.Composable) -> sql.Composable:
+def statement(name: str, **parts: sql.Composable) -> sql.Composable:
+    """The statement of ingest/sql with that name, its parts filled in."""
     text = sql.SQL(resources.files("ingest.sql").joinpath(f"{name}.sql").read_text("utf-8"))  # type: ignore[arg-type]
     return text.format(**parts) if parts else text
 
@@ -167,14 +168,14 @@ def _mark(connection: Connection, batch: Batch, clock: _Clock) -> list[tuple[int
         )
         for predicate in PREDICATES
     )
-    statement = _statement(
+    query = statement(
         "mark",
         cases=cases,
         closed_at=clock.closed_at,
         is_on_grid=clock.is_on_grid,
         as_of=sql.SQL("{}::timestamptz").format(sql.Literal(batch.as_of)),
     )
-    return connection.execute(statement).fetchall()  # type: ignore[return-value]
+    return connection.execute(query).fetchall()  # type: ignore[return-value]
 
 
 def _without(connection: Connection, candles: Candles, row_numbers: list[int]) -> Candles:
@@ -251,7 +252,7 @@ def _make_current(
 ) -> None:
     # Wide enough for the longest period and for the hour that a day may be longer.
     reach = timedelta(seconds=clock.timeframe.seconds) + timedelta(days=3)
-    statement = _statement(
+    query = statement(
         "promote",
         instrument_id=_instrument_of_series(instruments),
         first_instrument=sql.Literal(min(instruments.values())),
@@ -262,7 +263,7 @@ def _make_current(
         first_at=sql.SQL("{}::timestamptz").format(sql.Literal(_instant(candles["opened_at"].min()))),
         last_at=sql.SQL("{}::timestamptz").format(sql.Literal(_instant(candles["opened_at"].max()) + reach)),
     )
-    row: Any = connection.execute(statement).fetchone()
+    row: Any = connection.execute(query).fetchone()
     result.inserted, result.revised = row
     result.unchanged = len(candles) - result.duplicate - result.inserted - result.revised
 
@@ -278,7 +279,7 @@ def _deduplicate(connection: Connection, batch: Batch, candles: Candles, result:
     keys = candles[["series", "opened_at"]]
     if _is_strictly_increasing(keys) or len(np.unique(keys)) == len(keys):
         return []
-    rows: list[Any] = connection.execute(_statement("deduplicate")).fetchall()
+    rows: list[Any] = connection.execute(statement("deduplicate")).fetchall()
     result.duplicate = len(rows)
     return [
         _rejected(batch, row_number, series, "is_superseded_in_batch")
@@ -305,7 +306,7 @@ def _observe(
     result: Promoted,
 ) -> None:
     """Record what the source was asked about: the range requested, or from the first open to the last close of a file."""
-    statement = _statement("observe")
+    query = statement("observe")
     closed_at = sql.SQL("select {} from (select %s::timestamptz as opened_at) as landing").format(clock.closed_at)
     for series, instrument_id in instruments.items():
         opened_at = candles["opened_at"][candles["series"] == series]
@@ -315,7 +316,7 @@ def _observe(
         result.last_at = max(filter(None, (result.last_at, last_at)))
         from_at, until_at = batch.observed or (first_at, last_at)
         connection.execute(
-            statement,
+            query,
             {
                 "instrument_id": instrument_id,
                 "timeframe": batch.market.timeframe,

@@ -1,0 +1,92 @@
+"""dbt in this process: no second start-up, its results as data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+
+from titan.errors import BuildError
+from titan.settings import REPOSITORY
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """One model or test: what became of it and how long it took."""
+
+    name: str
+    kind: str
+    status: str
+    seconds: float
+    message: str
+    failures: int
+
+
+@dataclass
+class Invocation:
+    """The results of one dbt command, in the order in which the nodes finished."""
+
+    nodes: list[NodeResult] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[NodeResult]:
+        """The models that could not be built and the tests that did not pass."""
+        return [node for node in self.nodes if node.status in ("error", "fail", "runtime error")]
+
+    def of_kind(self, *kinds: str) -> list[NodeResult]:
+        """The nodes of the given kinds: model, test, unit_test."""
+        return [node for node in self.nodes if node.kind in kinds]
+
+
+def invoke(
+    command: str,
+    arguments: Sequence[str] = (),
+    *,
+    on_start: Callable[[str], None] = lambda name: None,
+    manifest: Any = None,
+) -> Invocation:
+    """Run `dbt <command>` on the project. Raises BuildError when dbt cannot run at all; failed nodes are in the result."""
+
+    def heard(event: Any) -> None:
+        if event.info.name == "LogStartLine":
+            on_start(str(event.data.description))
+
+    runner = dbtRunner(manifest=manifest, callbacks=[heard])
+    outcome: dbtRunnerResult = runner.invoke(
+        [command, "--quiet", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY), *arguments]
+    )
+    if outcome.exception is not None:
+        raise BuildError(f"dbt {command}: {outcome.exception}") from outcome.exception
+    results = getattr(outcome.result, "results", None)
+    if results is None:
+        return Invocation()
+    invocation = Invocation([_node(result) for result in results if result.node.resource_type != "operation"])
+    hooks = [result for result in results if result.node.resource_type == "operation" and result.status == "error"]
+    if hooks:
+        raise BuildError(f"dbt {command}: {hooks[0].message}")
+    return invocation
+
+
+def parse_manifest() -> Any:
+    """Read the project once, for many invocations in one process."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    outcome = dbtRunner().invoke(
+        ["parse", "--quiet", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
+    )
+    if outcome.exception is not None:
+        raise BuildError(f"dbt parse: {outcome.exception}") from outcome.exception
+    return outcome.result
+
+
+def _node(result: Any) -> NodeResult:
+    return NodeResult(
+        name=result.node.name,
+        kind=str(result.node.resource_type),
+        status=str(result.status),
+        seconds=float(result.execution_time),
+        message=str(result.message or ""),
+        failures=int(result.failures or 0),
+    )

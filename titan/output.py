@@ -1,0 +1,122 @@
+"""What people see: progress on stderr while it lasts, results on stdout, tables only where somebody reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ingest.promotion import Promoted
+from titan.dbt import Invocation
+from titan.loads import LoadReport, Progress
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Progress]:
+    """A line that says what is going on: live on a terminal, once for each step elsewhere."""
+    if err.is_terminal:
+        with err.status(text) as status:
+            yield lambda step: status.update(step)
+    else:
+        err.print(text, style="dim")
+        yield lambda step: None
+
+
+def table(rows: list[dict[str, Any]], *, title: str | None = None) -> None:
+    """Rows as a table; as tab-separated text where nobody but a program reads."""
+    if not rows:
+        return
+    if not out.is_terminal:
+        out.print("\t".join(rows[0]), markup=False)
+        for row in rows:
+            out.print("\t".join(_text(value) for value in row.values()), markup=False)
+        return
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, value in rows[0].items():
+        grid.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+    for row in rows:
+        grid.add_row(*(_text(value) for value in row.values()))
+    out.print(grid)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if hasattr(value, "strftime"):
+        return str(value.strftime("%Y-%m-%d %H:%M"))
+    return str(value)
+
+
+def show_load(report: LoadReport) -> None:
+    """What a load did, a line or two for each batch."""
+    for batch in report.promoted:
+        _show_batch(batch, report.inferred.get(batch.origin, {}))
+    for origin, error in report.failed:
+        message = str(error)
+        out.print(message if message.startswith(origin) else f"{origin}: {message}", style="red", markup=False)
+        if error.hint:
+            out.print(f"  {error.hint}", markup=False)
+
+
+def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
+    symbols = ", ".join(batch.symbols[:3]) + (
+        f" and {len(batch.symbols) - 3:,} more" if len(batch.symbols) > 3 else ""
+    )
+    span = f" {batch.first_at:%Y-%m-%d %H:%M} … {batch.last_at:%Y-%m-%d %H:%M}" if batch.first_at else ""
+    counts = [
+        f"{count:,} {name}"
+        for name, count in (
+            ("new", batch.inserted),
+            ("revised", batch.revised),
+            ("known already", batch.unchanged),
+            ("duplicate", batch.duplicate),
+            ("not finished yet", batch.unfinished),
+            ("quarantined", sum(batch.quarantined.values())),
+        )
+        if count
+    ]
+    out.print(f"{batch.origin}", style="bold", markup=False)
+    out.print(
+        f"  {batch.exchange} {symbols} {batch.timeframe}{span}: {batch.read:,} rows read, "
+        f"{', '.join(counts) or 'nothing in them'}"
+        + ("; nothing changed" if batch.has_changed_nothing else ""),
+        markup=False,
+    )
+    if inferred:
+        told = ", ".join(f"{name} {value}" for name, value in inferred.items())
+        out.print(f"  inferred: {told}", style="dim", markup=False)
+    for notice in batch.notices:
+        out.print(f"  {notice}", markup=False)
+    for example in batch.examples:
+        count = batch.quarantined[example.reason]
+        value = f", value {example.value!r}" if example.value is not None else ""
+        out.print(
+            f"  {count:,} in raw.quarantine for {example.reason}, e.g. row {example.row_number}{value}: {example.record[:120]}",
+            style="yellow",
+            markup=False,
+        )
+
+
+def show_build(invocation: Invocation, seconds: float) -> None:
+    """How a build went: a line for all models and one for every failure."""
+    models = invocation.of_kind("model")
+    tests = invocation.of_kind("test", "unit_test")
+    if models:
+        done = sum(node.status == "success" for node in models)
+        out.print(f"{done} of {len(models)} models built in {seconds:.1f} s")
+    if tests:
+        passed = sum(node.status == "pass" for node in tests)
+        out.print(f"{passed} of {len(tests)} tests passed in {seconds:.1f} s")
+    for node in invocation.failed:
+        first = (node.message.strip().splitlines() or [""])[0]
+        out.print(f"  {node.kind} {node.name}: {node.status}: {first}", style="red", markup=False)

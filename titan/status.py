@@ -1,0 +1,87 @@
+"""What is in the warehouse, series by series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from titan.database import Connection
+
+_STATUS = """
+select
+    instrument.exchange,
+    instrument.market_type as market,
+    instrument.symbol,
+    observed.timeframe,
+    observed.timeframe = instrument.base_timeframe as is_base,
+    first_candle.opened_at as first_at,
+    last_candle.closed_at as last_at,
+    upper(observed.observed) as observed_until
+from raw.instrument as instrument
+inner join raw.observed as observed on instrument.instrument_id = observed.instrument_id
+cross join lateral (
+    select opened_at from raw.ohlcv
+    where ohlcv.instrument_id = observed.instrument_id and ohlcv.timeframe = observed.timeframe
+    order by closed_at limit 1
+) as first_candle
+cross join lateral (
+    select closed_at from raw.ohlcv
+    where ohlcv.instrument_id = observed.instrument_id and ohlcv.timeframe = observed.timeframe
+    order by closed_at desc limit 1
+) as last_candle
+order by instrument.exchange, instrument.market_type, instrument.symbol, observed.timeframe
+"""
+
+_QUARANTINE = """
+select reason, count(*)::integer as rows, max(quarantined_at) as latest
+from raw.quarantine group by reason order by count(*) desc, reason
+"""
+
+# What readers would see late: views that still read a replaced table, and changes that a model has not read yet.
+_BEHIND = """
+select progress.consumer as model, count(distinct change.seq)::integer as unread_changes
+from ops.progress as progress
+inner join ops.change as change on change.node = progress.parent and change.seq > progress.seq
+group by progress.consumer order by progress.consumer
+"""
+
+
+def series(connection: Connection) -> list[dict[str, Any]]:
+    """One row per series: its span and how far its source was observed."""
+    return _rows(connection, _STATUS)
+
+
+def quarantine(connection: Connection) -> list[dict[str, Any]]:
+    """One row per reason: how many records were turned away."""
+    return _rows(connection, _QUARANTINE)
+
+
+def behind(connection: Connection) -> list[dict[str, Any]]:
+    """One row per model that has changes to read: `titan build` brings them up to date."""
+    return _rows(connection, _BEHIND)
+
+
+def summary(connection: Connection) -> list[dict[str, Any]]:
+    """The mart that a newcomer queries first."""
+    return _rows(
+        connection,
+        """
+        select symbol, exchange, base_timeframe, last_price, change_1d, change_7d, change_30d, last_closed_at, gap_count
+        from marts.market_summary order by exchange, symbol limit 12
+        """,
+    )
+
+
+def exchanges(connection: Connection) -> set[str]:
+    """The exchanges that the database has candles of."""
+    rows = connection.execute("select distinct exchange from raw.instrument where base_timeframe is not null").fetchall()
+    connection.commit()
+    return {str(row[0]) for row in rows}
+
+
+def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query).fetchall()  # type: ignore[arg-type, unused-ignore]
+    connection.commit()
+    return rows
