@@ -1,0 +1,14 @@
+-- One row of features for every bar, and none without one.
+{{ config(description='Reconciles features.bar_features with bars.fct_bars: the same keys on both sides.') }}
+
+select
+    bars.instrument_id,
+    bars.timeframe,
+    bars.closed_at
+from {{ ref('fct_bars') }} as bars
+full join {{ ref('bar_features') }} as bar_features
+    on
+        bars.instrument_id = bar_features.instrument_id
+        and bars.timeframe = bar_features.timeframe
+        and bars.closed_at = bar_features.closed_at
+where bars.close is distinct from bar_features.close
