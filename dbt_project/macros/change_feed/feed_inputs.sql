@@ -1,6 +1,6 @@
 {#- The model's SQL with every marked input narrowed to the rows in ops.dirty and the rows that precede them. -#}
 {% macro feed_inputs(sql, node, memory) %}
-  {% set marked = '(\S+) /\* feed preceding=(\d+) \*/' %}
+  {% set marked = '([^ \n]+) /[*] feed preceding=([0-9]+) [*]/' %}
   {% if 'closed_at' in config.require('key') and not modules.re.search(marked, sql) %}
     {% do exceptions.raise_compiler_error(node ~ ' marks no input with feed(): every build would read all of them') %}
   {% endif %}

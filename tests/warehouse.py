@@ -1,0 +1,174 @@
+"""A warehouse for tests: a database of its own, real loads, real dbt, and its contents as something to compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ingest.batch import Batch, Market, empty_candles
+from ingest.promotion import Promoted, promote
+from ingest.timeframes import TIMEFRAMES
+from titan import dbt
+from titan.database import Connection, connect
+from titan.settings import Settings
+
+DATABASE = "titan_test"
+TEMPLATE = "titan_test_template"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def instant(text: str) -> datetime:
+    """A UTC instant from its ISO text."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candle of a test batch."""
+
+    opened_at: datetime
+    close: float
+    symbol: str = "BTC/USDT"
+    volume: float = 1.0
+
+
+def make_batch(
+    rows: Sequence[Row],
+    *,
+    timeframe: str = "1h",
+    exchange: str = "test",
+    session: str | None = None,
+    observed: tuple[datetime, datetime] | None = None,
+    as_of: datetime | None = None,
+) -> Batch:
+    """A batch of candles that open at the close before; symbols in order of appearance."""
+    symbols = list(dict.fromkeys(row.symbol for row in rows))
+    candles = empty_candles(len(rows))
+    for at, row in enumerate(rows):
+        high, low = max(row.close, row.close * 1.01), min(row.close, row.close * 0.99)
+        candles[at] = (
+            at + 1, symbols.index(row.symbol), microseconds(row.opened_at), row.close, high, low, row.close, row.volume,
+            0, False, 0, False,
+        )  # fmt: skip
+    return Batch(
+        source="test",
+        origin="test",
+        market=Market(exchange, "spot", TIMEFRAMES[timeframe].name, session),
+        symbols=symbols,
+        candles=candles,
+        rows_read=len(rows),
+        record_of=lambda number: repr(rows[number - 1]),
+        as_of=as_of or datetime.now(UTC),
+        observed=observed,
+    )
+
+
+class Warehouse:
+    """The test database as loaded and built so far."""
+
+    def __init__(self, manifest: Any) -> None:
+        self._manifest = manifest
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """One open connection in autocommit, made when first asked for."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(autocommit=True)
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def query(self, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query, or nothing for a statement without any."""
+        cursor = self.connection.execute(text.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []  # type: ignore[return-value]
+
+    def value(self, text: str, *parameters: Any) -> Any:
+        """The one value of a query."""
+        return self.query(text, *parameters)[0][0]
+
+    def load(self, batch: Batch) -> Promoted:
+        return promote(self.connection, batch)
+
+    def run(self, *arguments: str, command: str = "run") -> dbt.Invocation:
+        """A dbt command, whatever becomes of it."""
+        return dbt.invoke(command, arguments, manifest=self._manifest)
+
+    def build(self, *arguments: str) -> dbt.Invocation:
+        """A dbt run that has to succeed."""
+        result = self.run(*arguments)
+        assert not result.failed, [(node.name, node.message) for node in result.failed]
+        return result
+
+    def tables(self) -> list[str]:
+        """The tables that dbt has built."""
+        return [
+            f"{schema}.{name}"
+            for schema, name in self.query(
+                """
+                select schemaname, tablename from pg_tables
+                where schemaname in ('bars', 'features', 'marts') order by 1, 2
+                """
+            )
+        ]
+
+    def contents(self) -> dict[str, list[str]]:
+        """Every row of every dbt table as text: floats print with every bit that they have."""
+        return {
+            table: [row[0] for row in self.query(f"select contents::text from {table} as contents order by 1")]
+            for table in self.tables()
+        }
+
+    def assert_incremental_equals_full(self) -> None:
+        """Promise 1: a full refresh over the same data changes no bit of any table."""
+        incremental = self.contents()
+        self.build("--full-refresh")
+        full = self.contents()
+        assert incremental.keys() == full.keys()
+        for table, rows in full.items():
+            assert incremental[table] == rows, f"{table}: {_difference(incremental[table], rows)}"
+
+
+def _difference(incremental: Iterable[str], full: Iterable[str]) -> str:
+    only_incremental = sorted(set(incremental) - set(full))[:3]
+    only_full = sorted(set(full) - set(incremental))[:3]
+    return f"only incremental {only_incremental}, only full {only_full}"
+
+
+def create_database(name: str, template: str | None = None) -> None:
+    """Drop and create a database of the test server."""
+    settings = Settings.from_environment()
+    with connect(Settings(settings.host, settings.port, settings.user, "postgres", False), autocommit=True) as server:
+        server.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        clause = sql.SQL(" template {}").format(sql.Identifier(template)) if template else sql.SQL("")
+        server.execute(sql.SQL("create database {}").format(sql.Identifier(name)) + clause)
+
+
+def use_database(name: str) -> None:
+    """Point Titan and dbt at a database of the test server."""
+    os.environ["PGDATABASE"] = name
+
+
+def use_server(url: str) -> None:
+    """Point Titan and dbt at the server of a libpq URL."""
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    for variable, key in (("PGHOST", "host"), ("PGPORT", "port"), ("PGUSER", "user"), ("PGPASSWORD", "password")):
+        if parts.get(key):
+            os.environ[variable] = str(parts[key])
