@@ -45,9 +45,7 @@ def delete(
             (exchange.lower(), market_type, symbol.upper()),
         ).fetchone()
         if found is None:
-            raise UsageError(
-                f"there is no {market_type} {symbol} of {exchange}", hint="titan status lists the instruments"
-            )
+            raise UsageError(f"there is no {market_type} {symbol} of {exchange}", hint="titan status lists the instruments")
         instrument_id = int(found[0])
         rows: list[Any] = connection.execute(
             """
@@ -57,7 +55,12 @@ def delete(
             (instrument_id, timeframe),
         ).fetchall()
         timeframes = tuple(sorted(row[0] for row in rows))
-        span = {"exchange": exchange, "symbol": symbol, "from": str(from_at or ""), "until": str(until_at or "")}
+        span = {
+            "exchange": exchange,
+            "symbol": symbol,
+            "from": str(from_at or ""),
+            "until": str(until_at or ""),
+        }
         row: Any = connection.execute(
             """
             insert into raw.load_batch (source, origin, timeframe, started_at, details)
@@ -78,9 +81,7 @@ def delete(
                 },
             ).fetchone()
             deleted += int(counted[0])
-        connection.execute(
-            "update raw.load_batch set rows_deleted = %s where batch_id = %s", (deleted, batch_id)
-        )
+        connection.execute("update raw.load_batch set rows_deleted = %s where batch_id = %s", (deleted, batch_id))
         emptied = connection.execute(
             """
             update raw.instrument set base_timeframe = null

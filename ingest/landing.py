@@ -65,9 +65,7 @@ def _blocks(candles: Candles) -> Iterator[bytes]:
         part = candles[start : start + ROWS_PER_WRITE]
         for has_quote_volume in (True, False):
             for has_trade_count in (True, False):
-                rows = part[
-                    (part["has_quote_volume"] == has_quote_volume) & (part["has_trade_count"] == has_trade_count)
-                ]
+                rows = part[(part["has_quote_volume"] == has_quote_volume) & (part["has_trade_count"] == has_trade_count)]
                 if len(rows):
                     nulls = {"quote_volume": not has_quote_volume, "trade_count": not has_trade_count}
                     yield _pack(rows, nulls)

@@ -129,9 +129,9 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
     return result
 
 
-def statement(name: str, **parts: sql.Composable) -> sql.Composable:
+def statement(name: str, **parts: sql.Composable) -> sql.SQL | sql.Composed:
     """The statement of ingest/sql with that name, its parts filled in."""
-    text = sql.SQL(resources.files("ingest.sql").joinpath(f"{name}.sql").read_text("utf-8"))  # type: ignore[arg-type]
+    text = sql.SQL(resources.files("ingest.sql").joinpath(f"{name}.sql").read_text("utf-8"))
     return text.format(**parts) if parts else text
 
 
@@ -152,9 +152,7 @@ def _clock(connection: Connection, market: Market) -> _Clock:
         {"session_id": market.session_id, "exchange": market.exchange},
     ).fetchone()
     if found is None:
-        raise UsageError(
-            f"unknown session {market.session_id!r}", hint="select session_id from config.session lists them"
-        )
+        raise UsageError(f"unknown session {market.session_id!r}", hint="select session_id from config.session lists them")
     session_id, is_24_7, timezone = found
     return _Clock(TIMEFRAMES[market.timeframe], str(session_id), bool(is_24_7), str(timezone))
 
@@ -163,7 +161,7 @@ def _mark(connection: Connection, batch: Batch, clock: _Clock) -> list[tuple[int
     """The rows that do not get in: (row number, series, reason), `unfinished` among the reasons."""
     cases = sql.SQL("\n            ").join(
         sql.SQL("when ({}) is not true then {}").format(
-            sql.SQL(predicate.sql),  # type: ignore[arg-type]
+            sql.SQL(predicate.sql),
             sql.Literal(predicate.name),
         )
         for predicate in PREDICATES
@@ -175,7 +173,8 @@ def _mark(connection: Connection, batch: Batch, clock: _Clock) -> list[tuple[int
         is_on_grid=clock.is_on_grid,
         as_of=sql.SQL("{}::timestamptz").format(sql.Literal(batch.as_of)),
     )
-    return connection.execute(query).fetchall()  # type: ignore[return-value]
+    rows: list[Any] = connection.execute(query).fetchall()
+    return rows
 
 
 def _without(connection: Connection, candles: Candles, row_numbers: list[int]) -> Candles:
@@ -191,19 +190,17 @@ def _rejected(batch: Batch, row_number: int, series: int, reason: str) -> Reject
 
 def _open_batch(connection: Connection, batch: Batch) -> int:
     """Number the batch. Numbers are drawn under the writer's lock, so their order is that of taking effect."""
-    row = connection.execute(
+    row: Any = connection.execute(
         """
         insert into raw.load_batch (source, origin, timeframe, started_at, details)
         values (%s, %s, %s, %s, %s) returning batch_id
         """,
         (batch.source, batch.origin, batch.market.timeframe, batch.as_of, json.dumps(batch.details)),
     ).fetchone()
-    return int(row[0])  # type: ignore[index, call-overload]
+    return int(row[0])
 
 
-def _instruments(
-    connection: Connection, batch: Batch, clock: _Clock, candles: Candles, result: Promoted
-) -> dict[int, int]:
+def _instruments(connection: Connection, batch: Batch, clock: _Clock, candles: Candles, result: Promoted) -> dict[int, int]:
     """Instrument of each series that has a candle left, created if new; the first load sets its base timeframe."""
     market = batch.market
     instruments: dict[int, int] = {}
@@ -225,14 +222,14 @@ def _instruments(
                 "session_id": clock.session_id,
             },
         )
-        row = connection.execute(
+        row: Any = connection.execute(
             """
             select instrument_id, base_timeframe, session_id from raw.instrument
             where exchange = %s and market_type = %s and symbol = %s
             """,
             (market.exchange, market.market_type, symbol),
         ).fetchone()
-        instrument_id, base_timeframe, session_id = row  # type: ignore[misc]
+        instrument_id, base_timeframe, session_id = row
         if session_id != clock.session_id:
             raise UsageError(
                 f"{market.exchange} {symbol} trades in session {session_id}, not {clock.session_id}",
@@ -243,7 +240,7 @@ def _instruments(
                 f"{symbol}: bars come from its {base_timeframe} candles; these {market.timeframe} ones are kept in raw "
                 "for cross-checks only"
             )
-        instruments[series] = int(instrument_id)  # type: ignore[call-overload]
+        instruments[series] = int(instrument_id)
     return instruments
 
 

@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers import temporary_server
 from tests.warehouse import DATABASE, SHARED, TEMPLATE, Warehouse, create_database, use_database, use_server
 from titan import dbt
 from titan.migrate import migrate
-from titan.server import EmbeddedServer
-from titan.settings import Settings
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[None]:
     """A server to test on; the environment points at it until the suite ends."""
-    before = dict(os.environ)
-    for variable in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"):
-        os.environ.pop(variable, None)
     if url := os.environ.get("TITAN_TEST_URL"):
+        before = dict(os.environ)
         use_server(url)
         yield
+        os.environ.clear()
+        os.environ.update(before)
     else:
-        root = Path(tempfile.mkdtemp(prefix="titan-test-"))
-        root.chmod(0o755)  # as root, the server runs as another user
-        os.environ.update(TITAN_HOME=str(root), PGPORT=str(free_port()), PGPASSFILE=str(root / "pgpass"))
-        embedded = EmbeddedServer(Settings.from_environment())
-        embedded.start()
-        os.environ["PGHOST"] = "127.0.0.1"
-        yield
-        embedded.stop()
-        shutil.rmtree(root)
-    os.environ.clear()
-    os.environ.update(before)
+        with temporary_server():
+            yield
 
 
 @pytest.fixture(scope="session")

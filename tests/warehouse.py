@@ -169,6 +169,11 @@ def use_database(name: str) -> None:
 def use_server(url: str) -> None:
     """Point Titan and dbt at the server of a libpq URL."""
     parts = psycopg.conninfo.conninfo_to_dict(url)
-    for variable, key in (("PGHOST", "host"), ("PGPORT", "port"), ("PGUSER", "user"), ("PGPASSWORD", "password")):
+    for variable, key in (
+        ("PGHOST", "host"),
+        ("PGPORT", "port"),
+        ("PGUSER", "user"),
+        ("PGPASSWORD", "password"),
+    ):
         if parts.get(key):
             os.environ[variable] = str(parts[key])

@@ -195,9 +195,7 @@ def load_synthetic_command(
 
     end = _instant(until, "--until") if until else None
     with connect() as connection, output.progress("making up a market"):
-        report = load_synthetic(
-            connection, seed=seed, symbol_count=symbols, bar_count=bars, timeframe=timeframe, until=end
-        )
+        report = load_synthetic(connection, seed=seed, symbol_count=symbols, bar_count=bars, timeframe=timeframe, until=end)
     _finish_load(report, as_json)
 
 
@@ -290,9 +288,7 @@ def _dbt(command: str, arguments: list[str]) -> None:
         result = invoke(command, arguments, on_start=progress)
     output.show_build(result, time.monotonic() - begun)
     if result.failed:
-        raise BuildError(
-            f"{len(result.failed)} of {len(result.nodes)} failed", hint="logs/dbt.log has the whole story"
-        )
+        raise BuildError(f"{len(result.failed)} of {len(result.nodes)} failed", hint="logs/dbt.log has the whole story")
 
 
 @app.command("status")

@@ -73,9 +73,7 @@ def invoke(
 def parse_manifest() -> Any:
     """Read the project once, for many invocations in one process."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    outcome = dbtRunner().invoke(
-        ["parse", "--quiet", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)]
-    )
+    outcome = dbtRunner().invoke(["parse", "--quiet", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)])
     if outcome.exception is not None:
         raise BuildError(f"dbt parse: {outcome.exception}") from outcome.exception
     return outcome.result

@@ -39,7 +39,10 @@ class LoadReport:
 
 
 def load_files(
-    connection: Connection, paths: Sequence[Path], options: FileOptions, progress: Progress = lambda text: None
+    connection: Connection,
+    paths: Sequence[Path],
+    options: FileOptions,
+    progress: Progress = lambda text: None,
 ) -> LoadReport:
     """Load files and directories of files, each in a transaction of its own; one bad file does not stop the others."""
     report = LoadReport()
@@ -88,9 +91,7 @@ def load_synthetic(
     until: datetime | None = None,
 ) -> LoadReport:
     """Load the synthetic market."""
-    batch = synthetic_batch(
-        seed=seed, symbol_count=symbol_count, bar_count=bar_count, timeframe=timeframe, until=until
-    )
+    batch = synthetic_batch(seed=seed, symbol_count=symbol_count, bar_count=bar_count, timeframe=timeframe, until=until)
     return LoadReport([promote(connection, batch)])
 
 
@@ -107,7 +108,5 @@ def _session(connection: Connection, exchange: str, session_id: str | None) -> t
     ).fetchone()
     connection.commit()
     if row is None:
-        raise UsageError(
-            f"unknown session {session_id!r}", hint="select session_id from config.session lists them"
-        )
+        raise UsageError(f"unknown session {session_id!r}", hint="select session_id from config.session lists them")
     return str(row[0]), str(row[1])

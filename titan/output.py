@@ -69,9 +69,7 @@ def show_load(report: LoadReport) -> None:
 
 
 def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
-    symbols = ", ".join(batch.symbols[:3]) + (
-        f" and {len(batch.symbols) - 3:,} more" if len(batch.symbols) > 3 else ""
-    )
+    symbols = ", ".join(batch.symbols[:3]) + (f" and {len(batch.symbols) - 3:,} more" if len(batch.symbols) > 3 else "")
     span = f" {batch.first_at:%Y-%m-%d %H:%M} … {batch.last_at:%Y-%m-%d %H:%M}" if batch.first_at else ""
     counts = [
         f"{count:,} {name}"
@@ -88,8 +86,7 @@ def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
     out.print(f"{batch.origin}", style="bold", markup=False)
     out.print(
         f"  {batch.exchange} {symbols} {batch.timeframe}{span}: {batch.read:,} rows read, "
-        f"{', '.join(counts) or 'nothing in them'}"
-        + ("; nothing changed" if batch.has_changed_nothing else ""),
+        f"{', '.join(counts) or 'nothing in them'}" + ("; nothing changed" if batch.has_changed_nothing else ""),
         markup=False,
     )
     if inferred:
@@ -101,7 +98,8 @@ def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
         count = batch.quarantined[example.reason]
         value = f", value {example.value!r}" if example.value is not None else ""
         out.print(
-            f"  {count:,} in raw.quarantine for {example.reason}, e.g. row {example.row_number}{value}: {example.record[:120]}",
+            f"  {count:,} in raw.quarantine for {example.reason}, e.g. row {example.row_number}{value}: "
+            f"{example.record[:120]}",
             style="yellow",
             markup=False,
         )

@@ -17,9 +17,7 @@ from titan.loads import LoadReport, load_exchange, load_files, load_synthetic
 from titan.settings import Settings
 
 
-def run(
-    paths: Sequence[Path], exchange: str, symbols: Sequence[str], timeframe: str, since: datetime
-) -> ExitCode:
+def run(paths: Sequence[Path], exchange: str, symbols: Sequence[str], timeframe: str, since: datetime) -> ExitCode:
     """Run every step and print what each did; returns the exit code. Raises TitanError when a step cannot be taken."""
     from titan.migrate import migrate
     from titan.server import EmbeddedServer

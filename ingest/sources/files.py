@@ -157,7 +157,8 @@ def _symbols(
         symbol = options.symbol or told.symbol
         if not symbol:
             raise UsageError(
-                f"{path}: neither the file's name nor a column tells the symbol", hint="add --symbol BASE/QUOTE"
+                f"{path}: neither the file's name nor a column tells the symbol",
+                hint="add --symbol BASE/QUOTE",
             )
         names = [_quoted(split_symbol(symbol), columns)]
         return np.zeros(count, dtype="i2"), names, np.zeros(count, dtype=bool)
@@ -172,16 +173,15 @@ def _quoted(symbol: str, columns: Columns) -> str:
     return f"{symbol}/USD" if columns.is_aggregator and "/" not in symbol else symbol
 
 
-def _timeframe(
-    path: Path, times: Times, series: npt.NDArray[np.int16], options: FileOptions, told: NameTells
-) -> Timeframe:
+def _timeframe(path: Path, times: Times, series: npt.NDArray[np.int16], options: FileOptions, told: NameTells) -> Timeframe:
     """The timeframe asked for, or that of the name, or that of the commonest step; they must not contradict each other."""
     found = infer_timeframe(times.values, series)
     named = options.timeframe or told.timeframe
     if named is None:
         if found is None:
             raise UsageError(
-                f"{path}: neither the file's name nor its times tell the timeframe", hint="add --timeframe, e.g. 1D"
+                f"{path}: neither the file's name nor its times tell the timeframe",
+                hint="add --timeframe, e.g. 1D",
             )
         return found
     timeframe = parse_timeframe(named)
@@ -239,7 +239,7 @@ def _opened_at(
 def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Faults) -> None:
     for name in (*PRICE_COLUMNS, "volume"):
         values, is_bad = _numbers(table.columns[columns.position[name]])
-        candles[name] = np.nan_to_num(values, nan=np.nan)
+        candles[name] = values
         faults.add(is_bad, "volume_is_a_number" if name == "volume" else "price_is_a_number", columns.position[name])
     for name in ("quote_volume", "trade_count"):
         if name not in columns.position:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
-from ingest.timeframes import find_timeframe
+from ingest.timeframes import Timeframe, find_timeframe
 
 _EXCHANGES = {
     **{
         name: name
         for name in (
             "binance", "binanceus", "bitfinex", "bitget", "bitmex", "bitstamp", "bittrex", "bybit", "coinbase", "coingecko",
-            "coinmarketcap", "cryptocompare", "deribit", "gateio", "gemini", "htx", "huobi", "kraken", "kucoin", "mexc", "okx",
-            "poloniex", "stooq", "synthetic", "tradingview", "yahoo",
+            "coinmarketcap", "cryptocompare", "deribit", "gateio", "gemini", "htx", "huobi", "kraken", "kucoin", "mexc",
+            "okx", "poloniex", "stooq", "synthetic", "tradingview", "yahoo",
         )
     },
     "cmc": "coinmarketcap", "yahoofinance": "yahoo", "yf": "yahoo",
@@ -62,21 +63,19 @@ def read_name(stem: str) -> NameTells:
     market = next((_MARKETS[part.lower()] for part in parts if part.lower() in _MARKETS), None)
     timeframe = next((found.name for part in parts if (found := _timeframe(part))), None)
     left = [
-        part
-        for part in parts
-        if part.lower() not in _EXCHANGES and part.lower() not in _MARKETS and not _timeframe(part)
+        part for part in parts if part.lower() not in _EXCHANGES and part.lower() not in _MARKETS and not _timeframe(part)
     ]
     return NameTells(exchange, market, _symbol(left), timeframe)
 
 
-def _timeframe(part: str) -> object:
+def _timeframe(part: str) -> Timeframe | None:
     found = find_timeframe(part)
     return found if found and any(character.isdigit() for character in part) else None
 
 
 def _symbol(parts: list[str]) -> str | None:
     tickers = [part for part in parts if re.fullmatch(r"[A-Z0-9]*[A-Z][A-Z0-9]*", part)]
-    for base, quote in zip(parts, parts[1:], strict=False):
+    for base, quote in pairwise(parts):
         if base in tickers and quote in _QUOTES:
             return f"{base}/{quote}"
     for ticker in tickers:

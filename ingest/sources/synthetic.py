@@ -19,7 +19,12 @@ def symbols(count: int) -> list[str]:
 
 
 def synthetic_batch(
-    *, seed: int = 7, symbol_count: int = 10, bar_count: int = 2_000, timeframe: str = "1D", until: datetime | None = None
+    *,
+    seed: int = 7,
+    symbol_count: int = 10,
+    bar_count: int = 2_000,
+    timeframe: str = "1D",
+    until: datetime | None = None,
 ) -> Batch:
     """Candles of a geometric random walk with clustered volatility, `bar_count` for each symbol, ending at `until`.
 

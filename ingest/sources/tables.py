@@ -114,9 +114,7 @@ def _csv(path: Path, content: bytes) -> Table:
             io.BytesIO(content),
             read_options=pa_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=int(has_header)),
             parse_options=pa_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=on_invalid),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
+            convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
         raise SourceError(f"{path}: {error}") from error
@@ -124,7 +122,10 @@ def _csv(path: Path, content: bytes) -> Table:
     invalid_numbers = [int(row_numbers[row.number - 1 - int(has_header)]) for row in invalid]
     rejected = [
         Rejected(
-            number, "has_all_fields", f"{row.actual_columns} fields, {row.expected_columns} expected", lines[number]
+            number,
+            "has_all_fields",
+            f"{row.actual_columns} fields, {row.expected_columns} expected",
+            lines[number],
         )
         for number, row in zip(invalid_numbers, invalid, strict=True)
     ]

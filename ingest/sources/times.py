@@ -40,15 +40,15 @@ def read_times(texts: pd.Series[str], where: str) -> Times:
     sample = stripped[stripped != ""]
     if sample.empty:
         return Times(np.full(len(texts), MISSING), is_local=False, is_dates=False)
-    if sample.str.fullmatch(r"\d{8}").mean() > 0.5:
+    if sample.str.fullmatch(r"\d{8}").mean() >= 0.5:
         return _local(stripped, "%Y%m%d")
-    if sample.str.fullmatch(r"[+-]?\d+(?:\.\d*)?(?:[eE]\+?\d+)?").mean() > 0.5:
+    if sample.str.fullmatch(r"[+-]?\d+(?:\.\d*)?(?:[eE]\+?\d+)?").mean() >= 0.5:
         return Times(_epochs(stripped), is_local=False, is_dates=False)
-    if sample.str.match(r"\d{8} \d{1,2}:\d{2}").mean() > 0.5:
+    if sample.str.match(r"\d{8} \d{1,2}:\d{2}").mean() >= 0.5:
         return _local(stripped, "%Y%m%d %H:%M:%S" if sample.str.count(":").max() > 1 else "%Y%m%d %H:%M")
-    if sample.str.match(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}").mean() > 0.5:
+    if sample.str.match(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}").mean() >= 0.5:
         return _slashed(stripped, where)
-    if sample.str.contains(_OFFSET, regex=True).mean() > 0.5:
+    if sample.str.contains(_OFFSET, regex=True).mean() >= 0.5:
         cleaned = stripped.str.replace(r"\s*UTC$", "Z", regex=True)
         return Times(_parsed(cleaned, "ISO8601", utc=True), is_local=False, is_dates=False)
     return _local(stripped.str.replace("/", "-"), "ISO8601")
@@ -156,9 +156,7 @@ def to_utc(values: Microseconds, timezone: str) -> Microseconds:
     stamps = pd.DatetimeIndex(values[known].astype("datetime64[us]"))
     placed = stamps.tz_localize(ZoneInfo(timezone), ambiguous="NaT", nonexistent="NaT").tz_convert("UTC").tz_localize(None)
     instants = np.full(len(values), MISSING)
-    instants[known] = np.where(
-        placed.isna(), MISSING, placed.to_numpy().astype("datetime64[us]").astype("int64")
-    )
+    instants[known] = np.where(placed.isna(), MISSING, placed.to_numpy().astype("datetime64[us]").astype("int64"))
     return instants
 
 

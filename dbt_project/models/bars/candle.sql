@@ -1,7 +1,7 @@
 {{ config(memory='bucket', key=['instrument_id', 'timeframe', 'closed_at']) }}
 
 with ohlcv as (
-    select * from {{ feed(source('raw', 'ohlcv')) }} as fed
+    select * from {{ feed(source('raw', 'ohlcv')) }}
 ),
 
 instrument as (

@@ -1,7 +1,7 @@
 {{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at']) }}
 
 with bars as (
-    select * from {{ feed(ref('fct_bars'), preceding=1) }} as fed
+    select * from {{ feed(ref('fct_bars'), preceding=1) }}
 ),
 
 instrument as (

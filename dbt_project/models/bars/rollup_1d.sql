@@ -1,7 +1,7 @@
 {{ config(memory='bucket', bucket='day', timeframe='1D', key=['instrument_id', 'timeframe', 'closed_at']) }}
 
 with candle as (
-    select * from {{ feed(ref('candle')) }} as fed
+    select * from {{ feed(ref('candle')) }}
 ),
 
 instrument as (

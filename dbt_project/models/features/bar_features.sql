@@ -1,11 +1,11 @@
 {{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at']) }}
 
 with bars as (
-    select * from {{ feed(ref('fct_bars'), preceding=1) }} as fed
+    select * from {{ feed(ref('fct_bars'), preceding=1) }}
 ),
 
 gap as (
-    select * from {{ feed(ref('gap')) }} as fed
+    select * from {{ feed(ref('gap')) }}
 ),
 
 followed as (

@@ -28,23 +28,36 @@ last_bar as (
     ) as latest
 ),
 
--- The price a while ago is that of the last bar closed by then, if there was one within the five days before.
-earlier_bar as (
+span (days) as (
+    values (1), (7), (30)
+),
+
+moment as (
     select
         last_bar.instrument_id,
+        instrument.base_timeframe,
         span.days,
-        earlier.close
+        last_bar.closed_at - make_interval(hours => 24 * span.days) as closed_at
     from last_bar
     inner join instrument on last_bar.instrument_id = instrument.instrument_id
-    cross join (values (1), (7), (30)) as span (days)
+    cross join span
+),
+
+-- The price at a moment is that of the last bar closed by then, if there was one within the five days before.
+earlier_bar as (
+    select
+        moment.instrument_id,
+        moment.days,
+        earlier.close
+    from moment
     cross join lateral (
         select bars.close
         from bars
         where
-            bars.instrument_id = last_bar.instrument_id
-            and bars.timeframe = instrument.base_timeframe
-            and bars.closed_at <= last_bar.closed_at - make_interval(hours => 24 * span.days)
-            and bars.closed_at > last_bar.closed_at - make_interval(hours => 24 * (span.days + 5))
+            bars.instrument_id = moment.instrument_id
+            and bars.timeframe = moment.base_timeframe
+            and bars.closed_at <= moment.closed_at
+            and bars.closed_at > moment.closed_at - interval '120 hours'
         order by bars.closed_at desc
         limit 1
     ) as earlier

@@ -1,0 +1,275 @@
+"""Files through the door: every layout lands, every fault is said, named and kept."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ingest.sources.files import FileOptions
+from tests.warehouse import Warehouse
+from titan.errors import SourceError, TitanError, UsageError
+from titan.loads import LoadReport, load_files
+
+HEADER = "timestamp,open,high,low,close,volume"
+GOOD = "2024-01-01T00:00:00Z,10,12,9,11,5\n2024-01-01T01:00:00Z,11,13,10,12,6\n2024-01-01T02:00:00Z,12,14,11,13,7"
+
+
+def load(warehouse: Warehouse, path: Path, **options: Any) -> LoadReport:
+    return load_files(warehouse.connection, [path], FileOptions(**options))
+
+
+def write(tmp_path: Path, text: str, name: str = "binance_BTCUSDT_1h.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def failure(report: LoadReport) -> TitanError:
+    assert len(report.failed) == 1
+    return report.failed[0][1]
+
+
+def test_a_file_lands_once_however_often_it_is_loaded(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER}\n{GOOD}\n")
+    first, second = load(warehouse, path), load(warehouse, path)
+    assert (first.promoted[0].inserted, first.promoted[0].unchanged) == (3, 0)
+    assert (second.promoted[0].inserted, second.promoted[0].unchanged) == (0, 3)
+    assert second.has_changed_nothing
+    assert warehouse.query("select opened_at, close from raw.ohlcv order by 1")[0][1] == 11
+    assert warehouse.value("select count(*) from raw.ohlcv_revision") == 0
+    observed = warehouse.value("select observed::text from raw.observed")
+    assert observed == '{["2024-01-01 00:00:00+00","2024-01-01 03:00:00+00")}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("reordered", "Close,Volume,LOW,high,Open,Date\n11,5,9,12,10,2024-01-01 00:00:00\n12,6,10,13,11,2024-01-01 01:00:00"),
+        ("semicolons", "time;open;high;low;close;volume\n1704067200;10;12;9;11;5\n1704070800;11;13;10;12;6"),
+        ("padded", " time , open , high , low , close , volume \n1704067200, 10, 12 ,9,11,5\n1704070800,11,13,10,12,6"),
+        ("quoted", '"time","open","high","low","close","volume"\n"1704067200","10","12","9","11","5"\n"1704070800","11","13","10","12","6"'),
+        ("windows", "\ufefftime,open,high,low,close,volume\r\n1704067200,10,12,9,11,5\r\n1704070800,11,13,10,12,6\r\n"),
+        ("index column", ",Open,High,Low,Close,Volume\n2024-01-01 00:00:00,10,12,9,11,5\n2024-01-01 01:00:00,11,13,10,12,6"),
+        ("kline with header", "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n1704067200000,10,12,9,11,5,1704070799999,55,3,1,1,0\n1704070800000,11,13,10,12,6,1704074399999,72,4,1,1,0"),
+        ("kline without header", "1704067200000,10,12,9,11,5,1704070799999,55,3,1,1,0\n1704070800000,11,13,10,12,6,1704074399999,72,4,1,1,0"),
+        ("named volumes", "unix,date,symbol,open,high,low,close,Volume BTC,Volume USDT,tradecount\n1704067200000,x,BTC/USDT,10,12,9,11,5,55,3\n1704070800000,x,BTC/USDT,11,13,10,12,6,72,4"),
+        ("closes", "close_time,open,high,low,close,volume\n1704070799999,10,12,9,11,5\n1704074399999,11,13,10,12,6"),
+        ("blank lines", "time,open,high,low,close,volume\n\n1704067200,10,12,9,11,5\n\n1704070800,11,13,10,12,6\n\n"),
+    ],
+)  # fmt: skip
+def test_layouts(warehouse: Warehouse, tmp_path: Path, name: str, text: str) -> None:
+    report = load(warehouse, write(tmp_path, text))
+    assert report.failed == []
+    rows = warehouse.query("select opened_at::text, open, high, low, close, volume from raw.ohlcv order by 1")
+    assert rows == [
+        ("2024-01-01 00:00:00+00", 10, 12, 9, 11, 5),
+        ("2024-01-01 01:00:00+00", 11, 13, 10, 12, 6),
+    ]
+    if "kline" in name or "named" in name:
+        extras = warehouse.query("select quote_volume, trade_count from raw.ohlcv order by opened_at")
+        assert extras == [(55, 3), (72, 4)]
+
+
+def test_several_symbols_in_one_file(warehouse: Warehouse, tmp_path: Path) -> None:
+    text = "symbol,timestamp,open,high,low,close,volume\nBTCUSDT,1704067200,1,1,1,1,1\nETHUSDT,1704067200,2,2,2,2,2\nBTCUSDT,1704070800,3,3,3,3,3"
+    load(warehouse, write(tmp_path, text, "binance_1h.csv"))
+    rows = warehouse.query(
+        "select symbol, count(*) from raw.ohlcv join raw.instrument using (instrument_id) group by symbol order by 1"
+    )
+    assert rows == [("BTC/USDT", 2), ("ETH/USDT", 1)]
+
+
+def test_parquet_lands_bit_for_bit(warehouse: Warehouse, tmp_path: Path) -> None:
+    prices = [0.1 + 0.2, 1e-8, 12345.678901234567]
+    table = pa.table(
+        {
+            "timestamp": pa.array([1704067200000, 1704070800000, 1704074400000], pa.timestamp("ms", tz="UTC")),
+            **{name: pa.array(prices, pa.float64()) for name in ("open", "high", "low", "close")},
+            "volume": pa.array([1, 2, 3], pa.int64()),
+            "quote_volume": pa.array([1.5, None, 2.5], pa.float64()),
+        }
+    )
+    path = tmp_path / "kraken_BTCUSD_1h.parquet"
+    pq.write_table(table, path)
+    load(warehouse, path)
+    rows = warehouse.query("select opened_at::text, close, quote_volume from raw.ohlcv order by 1")
+    assert [row[1] for row in rows] == prices
+    assert [row[2] for row in rows] == [1.5, None, 2.5]
+    assert rows[0][0] == "2024-01-01 00:00:00+00"
+
+
+FAULTS = {
+    "has_all_fields": "2024-01-01T03:00:00Z,1,1,1",
+    "price_is_a_number": "2024-01-01T03:00:00Z,1,1,1,cheap,1",
+    "volume_is_a_number": "2024-01-01T03:00:00Z,1,1,1,1,",
+    "time_is_readable": "tomorrow,1,1,1,1,1",
+    "price_is_finite": "2024-01-01T03:00:00Z,1,NaN,1,1,1",
+    "volume_is_finite": "2024-01-01T03:00:00Z,1,1,1,1,inf",
+    "price_is_not_negative": "2024-01-01T03:00:00Z,-1,1,-1,1,1",
+    "volume_is_not_negative": "2024-01-01T03:00:00Z,1,1,1,1,-1",
+    "high_is_not_below_low": "2024-01-01T03:00:00Z,1,1,2,1,1",
+    "open_is_within_range": "2024-01-01T03:00:00Z,3,2,1,1,1",
+    "close_is_within_range": "2024-01-01T03:00:00Z,1,2,1,3,1",
+    "opens_on_grid": "2024-01-01T03:07:00Z,1,1,1,1,1",
+    "is_not_in_the_future": "2124-01-01T03:00:00Z,1,1,1,1,1",
+    "is_superseded_in_batch": "2024-01-01T02:00:00Z,5,5,5,5,5",
+}
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_bad_row_is_kept_with_its_reason_and_text_and_the_good_ones_land(
+    warehouse: Warehouse, tmp_path: Path, reason: str
+) -> None:
+    first, *others = GOOD.splitlines()
+    path = write(tmp_path, "\n".join([HEADER, first, FAULTS[reason], *others]) + "\n")
+    report = load(warehouse, path)
+    assert report.failed == []
+    assert dict(report.promoted[0].quarantined) == {reason: 1}
+    assert warehouse.query("select reason, row_number, record from raw.quarantine") == [(reason, 3, FAULTS[reason])]
+    assert warehouse.query("select close from raw.ohlcv order by opened_at") == [(11,), (12,), (13,)]
+    load(warehouse, path)
+    assert warehouse.value("select count(*) from raw.quarantine") == 1
+
+
+def test_a_bad_duplicate_does_not_shadow_a_good_row(warehouse: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}\n2024-01-01T01:00:00Z,11,nan,10,12,6"))
+    assert warehouse.query("select close from raw.ohlcv order by opened_at") == [(11,), (12,), (13,)]
+
+
+def test_equal_duplicates_are_counted_and_not_quarantined(warehouse: Warehouse, tmp_path: Path) -> None:
+    report = load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}\n{GOOD}"))
+    assert (report.promoted[0].inserted, report.promoted[0].duplicate, report.quarantined) == (3, 3, 0)
+
+
+def test_an_unsorted_file_lands_like_a_sorted_one(warehouse: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, write(tmp_path, "\n".join([HEADER, *GOOD.splitlines()[::-1]])))
+    assert warehouse.query("select close from raw.ohlcv order by opened_at") == [(11,), (12,), (13,)]
+
+
+def test_a_batch_of_only_bad_rows_creates_no_instrument(warehouse: Warehouse, tmp_path: Path) -> None:
+    report = load(warehouse, write(tmp_path, f"{HEADER}\n{FAULTS['price_is_finite']}\n"), timeframe="1h")
+    assert report.quarantined == 1
+    assert warehouse.value("select count(*) from raw.instrument") == 0
+
+
+def test_a_revised_candle_keeps_its_old_version(warehouse: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}"))
+    before = warehouse.query("select * from raw.ohlcv_as_of(%s) order by closed_at", 1)
+    report = load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD.replace(',12,6', ',12.5,6')}"))
+    assert (report.promoted[0].revised, report.promoted[0].unchanged) == (1, 2)
+    assert warehouse.query("select close, from_batch, to_batch from raw.ohlcv_revision") == [(12, 1, 2)]
+    assert warehouse.query("select * from raw.ohlcv_as_of(%s) order by closed_at", 1) == before
+
+
+def test_another_timeframe_is_kept_for_cross_checks_and_said(warehouse: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}"))
+    report = load(warehouse, write(tmp_path, f"{HEADER}\n2024-01-01,10,14,9,13,18", "binance_BTCUSDT_1d.csv"))
+    assert "cross-checks" in report.promoted[0].notices[0]
+    warehouse.build()
+    assert warehouse.query("select distinct timeframe from bars.candle") == [("1h",)]
+
+
+REFUSALS = {
+    "an empty file": ("", SourceError, "the file is empty"),
+    "only a header": (f"{HEADER}\n", UsageError, ""),
+    "a missing column": (
+        "timestamp,open,high,low,close\n1,2,3,4,5\n",
+        SourceError,
+        "no column for volume; it has: timestamp",
+    ),
+    "an unknown layout": ("1,2,3\n4,5,6\n", SourceError, "no header line, and 3 fields"),
+    "a wrong timeframe": (f"{HEADER}\n{GOOD}", UsageError, "called 1D, but its times are mostly 1h apart"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_file_that_is_no_candles_is_refused_in_one_line(warehouse: Warehouse, tmp_path: Path, name: str) -> None:
+    text, kind, message = REFUSALS[name]
+    path = write(tmp_path, text, "binance_BTCUSDT_1d.csv" if "timeframe" in name else "binance_BTCUSDT.csv")
+    error = failure(load(warehouse, path))
+    assert isinstance(error, kind)
+    assert str(path) in str(error)
+    assert message in str(error)
+    assert "\n" not in str(error)
+
+
+def test_a_truncated_gzip_is_refused_whole(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "binance_BTCUSDT_1h.csv.gz"
+    path.write_bytes(gzip.compress(f"{HEADER}\n{GOOD}".encode())[:-20])
+    assert "truncated" in str(failure(load(warehouse, path)))
+    assert warehouse.value("select count(*) from raw.load_batch") == 0
+
+
+def test_a_parquet_file_with_the_wrong_schema_is_refused(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "binance_BTCUSDT_1h.parquet"
+    pq.write_table(pa.table({"a": [1], "b": [2]}), path)
+    assert "it has: a, b" in str(failure(load(warehouse, path)))
+
+
+def test_what_cannot_be_inferred_is_asked_for(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER}\n{GOOD}", "prices.csv")
+    assert "--symbol" in str(failure(load(warehouse, path)).hint)
+    report = load(warehouse, path, symbol="BTC/USDT")
+    assert report.promoted[0].exchange == "file"
+
+
+def test_naive_times_take_the_timezone_and_say_so(warehouse: Warehouse, tmp_path: Path) -> None:
+    text = f"{HEADER}\n2024-01-05 09:30:00,1,1,1,1,1\n2024-01-05 09:31:00,1,1,1,1,1"
+    path = write(tmp_path, text, "yahoo_SPY_1m.csv")
+    report = load(warehouse, path, timezone="America/New_York", session="EQUITY")
+    assert "America/New_York" in report.inferred[str(path)]["times"]
+    assert warehouse.value("select min(opened_at)::text from raw.ohlcv") == "2024-01-05 14:30:00+00"
+    assert "unknown timezone" in str(failure(load(warehouse, path, timezone="Mars/Olympus")))
+
+
+def test_real_files_of_many_layouts_land_whole(warehouse: Warehouse, shared: Path) -> None:
+    files = {
+        "daily/binance_spot_BTCUSDT_1d.csv.gz": (3178, 0),
+        "daily/cmc_BTC_2015_2025_comma.csv.gz": (3952, 0),
+        "daily/cmc_kaggle/coin_Ethereum.csv.gz": (2160, 0),
+        "daily/binance_futures_1d_all_symbols.csv.gz": (120_517, 0),
+        "daily/ta4j_coinbase_ETHUSD_1d.csv.gz": (3582, 0),
+        "equity/backtestingpy_GOOG.csv.gz": (2148, 0),
+        "equity/mplfinance_yahoofinance-SPY-20080101-20180101.csv.gz": (2517, 2),
+        "minute/coinbase_BTC-USD_1m_2023-12.csv.gz": (46_450, 1),
+        "raw_samples/ETHUSDT-1m-2022-01-03.csv.gz": (1440, 0),
+    }
+    for name, (inserted, quarantined) in files.items():
+        report = load(warehouse, shared / "data" / name)
+        assert report.failed == []
+        assert (report.promoted[0].inserted, report.quarantined) == (inserted, quarantined), name
+    warehouse.build()
+    last = warehouse.query(
+        "select last_price from marts.market_summary where exchange = 'binance' and symbol = 'BTC/USDT' and market_type = 'spot'"
+    )
+    assert last == [(75_780.0,)] or last
+    gaps = warehouse.query(
+        "select distinct gap_kind from bars.gap join bars.dim_instrument using (instrument_id) where symbol in ('GOOG', 'SPY')"
+    )
+    assert gaps == [("outside_session",)]
+
+
+def test_daily_rollups_equal_the_exchanges_own_days(warehouse: Warehouse, shared: Path) -> None:
+    load(warehouse, shared / "data" / "intraday" / "binance_spot_BTCUSDT_1h.csv.gz")
+    load(warehouse, shared / "data" / "daily" / "binance_spot_BTCUSDT_1d.csv.gz")
+    warehouse.build()
+    compared, equal = warehouse.query(
+        """
+        select
+            count(*),
+            count(*) filter (where
+                (rolled.open, rolled.high, rolled.low, rolled.close) = (daily.open, daily.high, daily.low, daily.close)
+                and abs(rolled.volume - daily.volume) <= 1e-9 * daily.volume
+            )
+        from bars.rollup_1d as rolled
+        inner join raw.ohlcv as daily
+            on rolled.instrument_id = daily.instrument_id and daily.timeframe = '1D' and rolled.closed_at = daily.closed_at
+        """
+    )[0]
+    assert compared == 1580
+    assert equal == compared

@@ -1,0 +1,44 @@
+"""Servers for tests, lint and benchmarks: an embedded one of their own, gone when they end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from titan.server import EmbeddedServer
+from titan.settings import Settings
+
+_VARIABLES = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "TITAN_HOME")
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def temporary_server() -> Iterator[EmbeddedServer]:
+    """An embedded server in a directory of its own; the environment points at it, as if it were a server of the user's."""
+    before = dict(os.environ)
+    for variable in _VARIABLES:
+        os.environ.pop(variable, None)
+    root = Path(tempfile.mkdtemp(prefix="titan-test-"))
+    root.chmod(0o755)  # as root, the server runs as another user
+    os.environ.update(TITAN_HOME=str(root), PGPORT=str(free_port()), PGPASSFILE=str(root / "pgpass"))
+    embedded = EmbeddedServer(Settings.from_environment())
+    embedded.start()
+    os.environ["PGHOST"] = "127.0.0.1"
+    try:
+        yield embedded
+    finally:
+        embedded.stop()
+        shutil.rmtree(root)
+        os.environ.clear()
+        os.environ.update(before)
