@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.servers import temporary_server
-from tests.warehouse import DATABASE, SHARED, TEMPLATE, Warehouse, create_database, use_database, use_server
+from tests.warehouse import DATABASE, SHARED, TEMPLATE, Warehouse, create_database, seal_template, use_database, use_server
 from titan import dbt
 from titan.migrate import migrate
 
@@ -37,6 +37,7 @@ def manifest(server: None) -> Any:
     migrate()
     result = dbt.invoke("run")
     assert not result.failed, [(node.name, node.message) for node in result.failed]
+    seal_template(TEMPLATE)
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
     return dbt.parse_manifest()

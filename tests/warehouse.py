@@ -161,6 +161,16 @@ def create_database(name: str, template: str | None = None) -> None:
         server.execute(sql.SQL("create database {}").format(sql.Identifier(name)) + clause)
 
 
+def seal_template(name: str) -> None:
+    """Let nobody connect to the template any more, TimescaleDB's own workers included: a copy needs it quiet."""
+    settings = Settings.from_environment()
+    with connect(Settings(settings.host, settings.port, settings.user, "postgres", False), autocommit=True) as server:
+        server.execute(sql.SQL("alter database {} with allow_connections false").format(sql.Identifier(name)))
+        server.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()", (name,)
+        )
+
+
 def use_database(name: str) -> None:
     """Point Titan and dbt at a database of the test server."""
     os.environ["PGDATABASE"] = name

@@ -50,7 +50,7 @@ earlier_bar as (
         moment.days,
         earlier.close
     from moment
-    cross join lateral (
+    inner join lateral (
         select bars.close
         from bars
         where
@@ -60,8 +60,7 @@ earlier_bar as (
             and bars.closed_at > moment.closed_at - interval '120 hours'
         order by bars.closed_at desc
         limit 1
-    ) as earlier
-    where earlier.close > 0
+    ) as earlier on earlier.close > 0
 ),
 
 change as (
