@@ -43,6 +43,11 @@ def main() -> None:
         if error.hint:
             output.err.print(f"  {error.hint}", markup=False)
         sys.exit(error.exit_code)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+        missing = (str(error).splitlines() or [""])[0]
+        output.err.print(f"error: the database is not ready: {missing}", style="red", markup=False)
+        output.err.print("  titan db start creates the schemas, titan build the models")
+        sys.exit(ExitCode.FAILED)
     except psycopg.Error as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         output.err.print(f"error: the database failed: {reason}", style="red", markup=False)

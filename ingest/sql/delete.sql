@@ -36,7 +36,7 @@ published as (
     from deleted
     having count(*) > 0
     union all
-    select 'raw.observed', %(instrument_id)s, %(timeframe)s, %(from_at)s, %(until_at)s
+    select 'raw.observed', %(instrument_id)s, %(timeframe)s, %(from_at)s::timestamptz + interval '1 microsecond', %(until_at)s
     from unobserved
 )
 

@@ -24,5 +24,5 @@ added as (
 )
 
 insert into ops.change (node, instrument_id, timeframe, first_at, last_at, is_insert_or_delete)
-select 'raw.observed', %(instrument_id)s, %(timeframe)s, lower(added), upper(added), false
+select 'raw.observed', %(instrument_id)s, %(timeframe)s, lower(added) + interval '1 microsecond', upper(added), false
 from added

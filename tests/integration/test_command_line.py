@@ -1,0 +1,139 @@
+"""The command as a person and a pipe meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.warehouse import Warehouse
+from titan.cli import app
+from titan.settings import Settings
+
+TITAN = str(Path(sys.executable).with_name("titan"))
+CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
+    f"2024-01-0{day},{day},{day},{day},{day},1\n" for day in range(1, 9)
+)
+
+
+def titan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TITAN, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+def commands() -> list[list[str]]:
+    found = [["db", name] for name in ("start", "stop", "status", "url")]
+    found += [["load", name] for name in ("file", "exchange", "synthetic")]
+    return [*found, ["delete"], ["build"], ["run"], ["status"]]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example: " in result.output
+    assert "titan" in result.output.split("Example: ")[1]
+
+
+def test_the_commands_listed_here_are_all_that_there_are() -> None:
+    names = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    groups = {group.name: {command.name for command in group.typer_instance.registered_commands} for group in app.registered_groups}  # type: ignore[union-attr]  # fmt: skip
+    known = commands()
+    assert names == {command[0] for command in known if len(command) == 1}
+    for group, members in groups.items():
+        assert members == {command[1] for command in known if command[0] == group}
+
+
+def test_url_prints_a_libpq_url_and_nothing_else(warehouse: Warehouse) -> None:
+    result = titan("db", "url")
+    assert (result.stdout, result.stderr) == (Settings.from_environment().url + "\n", "")
+
+
+def test_load_build_status_delete(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "binance_BTCUSDT_1d.csv"
+    path.write_text(CANDLES)
+    loaded = titan("load", "file", str(path))
+    assert loaded.returncode == 0, loaded.stderr
+    assert "8 rows read, 8 new" in loaded.stdout
+    assert "inferred: exchange binance" in loaded.stdout
+    again = titan("load", "file", str(path))
+    assert "8 known already; nothing changed" in again.stdout
+    built = titan("build")
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert warehouse.value("select last_price from marts.market_summary") == 8
+    status = json.loads(titan("status", "--json").stdout)
+    assert status["series"][0]["symbol"] == "BTC/USDT"
+    assert status["behind"] == []
+    deleted = titan("delete", "--exchange", "binance", "--symbol", "BTC/USDT", "--since", "2024-01-05", "--yes")
+    assert "4 candles deleted" in deleted.stdout
+    assert json.loads(titan("status", "--json").stdout)["behind"] != []
+
+
+def test_quarantined_rows_exit_with_three_and_are_shown(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "binance_BTCUSDT_1d.csv"
+    path.write_text(CANDLES + "2024-01-09,9,1,9,9,1\n")
+    result = titan("load", "file", str(path))
+    assert result.returncode == 3
+    assert "high_is_not_below_low, e.g. row 10: 2024-01-09,9,1,9,9,1" in result.stdout
+    report = json.loads(titan("load", "file", str(path), "--json").stdout)
+    assert report["promoted"][0]["quarantined"] == {"high_is_not_below_low": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["load", "file", "nowhere.csv"], 1, "nowhere.csv: No such file"),
+        (["load", "synthetic", "--timeframe", "7x"], 2, "unknown timeframe '7x'"),
+        (["load", "exchange", "binance", "--symbols", "BTC/USDT", "--since", "then"], 2, "'then' is no date"),
+        (["delete", "--exchange", "x", "--symbol", "Y", "--yes"], 2, "there is no spot Y of x"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_mistakes_end_in_a_line_and_an_exit_code(warehouse: Warehouse, arguments: list[str], code: int, said: str) -> None:
+    result = titan(*arguments)
+    assert result.returncode == code
+    assert said in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_database_that_is_down_is_said_in_a_line(server: None) -> None:
+    for arguments in (["status"], ["build"], ["load", "synthetic"]):
+        result = titan(*arguments, PGHOST="127.0.0.1", PGPORT="1")
+        assert result.returncode == 1
+        assert "cannot connect to postgresql://" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_database_that_was_never_migrated_is_said_in_a_line(server: None) -> None:
+    from tests.warehouse import create_database
+
+    create_database("titan_test_bare")
+    for arguments in (["status"], ["load", "synthetic"], ["build"]):
+        result = titan(*arguments, PGDATABASE="titan_test_bare")
+        assert result.returncode == 1
+        assert "titan db start" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_run_on_files_ends_with_a_line_to_connect_with(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = tmp_path / "binance_BTCUSDT_1d.csv"
+    path.write_text(CANDLES)
+    result = titan("run", str(path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "8 rows read, 8 new" in result.stdout
+    assert "tests passed" in result.stdout
+    assert result.stdout.strip().splitlines()[-1] == f"Connect with: {Settings.from_environment().url}"
+
+
+def test_run_takes_the_synthetic_market_where_the_exchange_cannot_be_reached(warehouse: Warehouse) -> None:
+    unreachable = json.dumps({"urls": {"api": {"public": "http://127.0.0.1:1/api/v3"}}, "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False}})  # fmt: skip
+    result = titan("run", TITAN_CCXT_BINANCE=unreachable)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("cannot be reached") == 1
+    assert warehouse.query("select distinct exchange from raw.instrument") == [("synthetic",)]

@@ -1,0 +1,120 @@
+"""The server, the migrations and the roles."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.servers import temporary_server
+from tests.warehouse import Warehouse, create_database
+from titan import migrate as migrations
+from titan.database import connect
+from titan.errors import DatabaseUnavailableError, MigrationError
+from titan.migrate import available, migrate
+from titan.server import EmbeddedServer
+from titan.settings import Settings
+
+BARE = "titan_test_bare"
+
+
+@pytest.fixture
+def bare(server: None) -> Settings:
+    settings = Settings.from_environment()
+    create_database(BARE)
+    return Settings(settings.host, settings.port, settings.user, BARE, settings.is_embedded)
+
+
+def test_migrations_apply_once(bare: Settings) -> None:
+    assert [name[:4] for name in migrate(bare)] == [f"{migration.version:04d}" for migration in available()]
+    assert migrate(bare) == []
+
+
+def test_two_processes_that_start_at_once_migrate_once(bare: Settings) -> None:
+    applied: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: applied.append(migrate(bare))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(len, applied)) == [0, 0, 0, len(available())]
+
+
+def test_a_failed_migration_leaves_nothing_and_can_be_run_again(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [*available(), migrations.Migration(9000, "broken", "create table public.half (a int); select 1/0;")]
+    monkeypatch.setattr(migrations, "available", lambda: broken)
+    with pytest.raises(MigrationError, match="migration 9000 .broken. failed and was rolled back"):
+        migrate(bare)
+    with connect(bare) as connection:
+        assert connection.execute("select to_regclass('public.half')").fetchone() == (None,)
+    monkeypatch.setattr(migrations, "available", lambda: broken[:-1])
+    assert migrate(bare) == []
+
+
+def test_an_edited_or_unknown_migration_is_refused(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(bare)
+    first, *others = available()
+    edited = migrations.Migration(first.version, first.name, first.text + " ")
+    monkeypatch.setattr(migrations, "available", lambda: [edited, *others])
+    with pytest.raises(MigrationError, match="edited after it had been applied"):
+        migrate(bare)
+    monkeypatch.setattr(migrations, "available", lambda: [first])
+    with pytest.raises(MigrationError, match="this checkout does not know"):
+        migrate(bare)
+
+
+def test_the_reader_reads_everything_and_writes_nothing(warehouse: Warehouse) -> None:
+    warehouse.build()
+    warehouse.build("--full-refresh")
+    connection = warehouse.connection
+    connection.execute("set role titan_reader")
+    for relation in ("raw.ohlcv", "bars.fct_bars", "features.bar_features", "features.fct_returns", "marts.market_summary"):
+        connection.execute(f"select * from {relation} limit 1")
+    for statement in (
+        "insert into config.timeframe values ('9m', 'MIN', 9)",
+        "delete from raw.ohlcv",
+        "update ops.progress set seq = 0",
+        "create table marts.mine ()",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+
+
+def test_an_old_server_is_refused(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("titan.database.MINIMUM_VERSION", 99)
+    with pytest.raises(DatabaseUnavailableError, match="Titan needs 99 or newer"):
+        connect(bare)
+
+
+def test_the_embedded_server_starts_once_asks_for_a_password_and_stops() -> None:
+    with temporary_server() as embedded:
+        settings = embedded.settings
+        assert embedded.is_running()
+        assert embedded.start() is False
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(host="127.0.0.1", port=settings.port, user="titan", dbname="titan", passfile="/dev/null")
+        with connect(settings) as connection:
+            listening: Any = connection.execute("show listen_addresses").fetchone()
+            assert listening == ("127.0.0.1",)
+        assert os.stat(os.environ["PGPASSFILE"]).st_mode & 0o777 == 0o600
+        other = EmbeddedServer(Settings("127.0.0.1", settings.port + 1, "titan", "titan", True), embedded.root)
+        with pytest.raises(DatabaseUnavailableError, match=f"runs on port {settings.port}"):
+            other.start()
+        assert embedded.stop() is True
+        assert embedded.stop() is False
+        with pytest.raises(DatabaseUnavailableError, match="cannot connect"):
+            connect(settings)
+        assert embedded.start() is True
+
+
+def test_a_taken_port_is_said(tmp_path: Any) -> None:
+    with temporary_server() as embedded:
+        tmp_path.chmod(0o755)
+        other = EmbeddedServer(embedded.settings, tmp_path / "other")
+        tmp_path.parent.chmod(0o755)
+        tmp_path.parent.parent.chmod(0o755)
+        with pytest.raises(DatabaseUnavailableError, match="is taken by another program"):
+            other.start()

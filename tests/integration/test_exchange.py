@@ -1,0 +1,108 @@
+"""The real ccxt against an exchange on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ingest.sources import exchange as source
+from ingest.sources.exchange import ExchangeUnreachableError
+from tests.local_exchange import LocalExchange, local_exchange
+from tests.warehouse import Warehouse, instant
+from titan.errors import SourceError, UsageError
+from titan.loads import LoadReport, load_exchange
+
+SINCE = instant("2024-01-01")
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
+
+
+@pytest.fixture
+def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExchange]:
+    with local_exchange() as exchange:
+        exchange.add("BTCUSDT", SINCE, "1d", [100 + at for at in range(5)])
+        monkeypatch.setenv("TITAN_CCXT_BINANCE", exchange.ccxt_options())
+        monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
+        yield exchange
+
+
+def load(warehouse: Warehouse, symbol: str = "BTC/USDT", timeframe: str = "1d", since: datetime = SINCE) -> LoadReport:
+    return load_exchange(warehouse.connection, "binance", [symbol], timeframe, since)
+
+
+def test_candles_land_with_all_that_the_exchange_tells(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    report = load(warehouse)
+    assert report.promoted[0].inserted == 5
+    assert warehouse.query("select close, volume, quote_volume, trade_count from raw.ohlcv order by closed_at")[0] == (
+        100, 2.5, 99.5, 7,
+    )  # fmt: skip
+    assert warehouse.query("select exchange, symbol, base_timeframe from raw.instrument") == [("binance", "BTC/USDT", "1D")]
+    observed = warehouse.value("select upper(observed) from raw.observed")
+    assert observed == datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert load(warehouse).has_changed_nothing
+
+
+def test_pages_are_followed_to_the_end(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    exchange.add("ETHUSDT", SINCE, "1h", [float(at % 50 + 1) for at in range(2500)])
+    report = load(warehouse, "ETH/USDT", "1h")
+    assert report.promoted[0].inserted == 2500
+
+
+def test_the_unfinished_candle_is_left_out(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    exchange.add("BTCUSDT", today - timedelta(days=2), "1d", [7, 8, 9])
+    report = load(warehouse, since=today - timedelta(days=2))
+    assert (report.promoted[0].inserted, report.promoted[0].unfinished, report.quarantined) == (2, 1, 0)
+
+
+def test_passing_faults_are_waited_out(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    exchange.faults = [(429, b'{"code": -1003, "msg": "Too many requests"}'), (503, b"busy"), (500, b"{}")]
+    assert load(warehouse).promoted[0].inserted == 5
+
+
+def test_an_exchange_that_stays_down_is_said_in_one_line(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    exchange.faults = [(503, b"busy")] * 20
+    with pytest.raises(ExchangeUnreachableError, match="binance cannot be reached") as failure:
+        load(warehouse)
+    assert "\n" not in str(failure.value)
+    assert warehouse.value("select count(*) from raw.load_batch") == 0
+
+
+def test_truncated_json_is_an_error_and_nothing_lands(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    exchange.faults = [(200, b'[[1704067200000, "1"')] * 20
+    with pytest.raises(SourceError):
+        load(warehouse)
+    assert warehouse.value("select count(*) from raw.ohlcv") == 0
+
+
+def test_a_revised_candle_becomes_a_revision(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    load(warehouse)
+    exchange.add("BTCUSDT", SINCE, "1d", [555])
+    report = load(warehouse)
+    assert (report.promoted[0].revised, report.promoted[0].unchanged) == (1, 4)
+    assert warehouse.query("select close from raw.ohlcv_revision") == [(100,)]
+
+
+def test_a_bad_candle_is_quarantined(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    exchange.candles["BTCUSDT"][int(SINCE.timestamp() * 1000)][2] = "1"
+    report = load(warehouse)
+    assert dict(report.promoted[0].quarantined) == {"high_is_not_below_low": 1}
+    assert report.promoted[0].inserted == 4
+
+
+@pytest.mark.parametrize(
+    ("symbol", "timeframe", "message"),
+    [("NOPE/USDT", "1d", "no market NOPE/USDT"), ("BTC/USDT", "7x", "unknown timeframe '7x'")],
+)
+def test_what_the_exchange_has_not_is_refused(
+    warehouse: Warehouse, exchange: LocalExchange, symbol: str, timeframe: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(warehouse, symbol, timeframe)
+
+
+def test_an_unknown_exchange_is_refused(warehouse: Warehouse) -> None:
+    with pytest.raises(UsageError, match="unknown exchange 'nowhere'"):
+        load_exchange(warehouse.connection, "nowhere", ["BTC/USDT"], "1d", SINCE)

@@ -1,0 +1,96 @@
+"""An exchange on loopback that speaks Binance's public REST API, with faults on demand. ccxt itself is never mocked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+STEPS = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000}
+
+
+class LocalExchange:
+    """Its candles by (symbol, opening in ms); `faults` are answered first, one a request for candles, in their order."""
+
+    def __init__(self) -> None:
+        self.candles: dict[str, dict[int, list[Any]]] = {}
+        self.faults: list[tuple[int, bytes]] = []
+        self.requests = 0
+        self.url = ""
+
+    def add(self, symbol: str, opened_at: datetime, interval: str, closes: list[float]) -> None:
+        """Candles from an instant on, one for each close."""
+        start = int(opened_at.timestamp() * 1000)
+        for at, close in enumerate(closes):
+            opened = start + at * STEPS[interval]
+            price = f"{close:.8f}"
+            self.candles.setdefault(symbol, {})[opened] = [
+                opened, price, price, price, price, "2.5", opened + STEPS[interval] - 1, "99.5", 7, "1", "1", "0",
+            ]  # fmt: skip
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, bytes]:
+        if path.endswith("/exchangeInfo"):
+            return 200, json.dumps({"timezone": "UTC", "symbols": [_market(name) for name in self.candles]}).encode()
+        if path.endswith("/klines"):
+            self.requests += 1
+            if self.faults:
+                return self.faults.pop(0)
+            since, limit = int(query.get("startTime", ["0"])[0]), int(query.get("limit", ["500"])[0])
+            rows = [row for opened, row in sorted(self.candles[query["symbol"][0]].items()) if opened >= since]
+            return 200, json.dumps(rows[:limit]).encode()
+        return 404, b'{"code": -1, "msg": "no such page"}'
+
+    def ccxt_options(self) -> str:
+        """What makes ccxt's binance talk to this one."""
+        return json.dumps(
+            {
+                "urls": {"api": {"public": f"{self.url}/api/v3", "private": f"{self.url}/api/v3"}},
+                "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False},
+                "rateLimit": 1,
+                "timeout": 2000,
+            }
+        )
+
+
+def _market(name: str) -> dict[str, Any]:
+    base, quote = name[:-4], name[-4:]
+    return {
+        "symbol": name, "status": "TRADING", "baseAsset": base, "quoteAsset": quote, "baseAssetPrecision": 8,
+        "quotePrecision": 8, "quoteAssetPrecision": 8, "isSpotTradingAllowed": True, "isMarginTradingAllowed": False,
+        "permissions": ["SPOT"], "permissionSets": [["SPOT"]], "orderTypes": ["LIMIT"], "filters": [],
+    }  # fmt: skip
+
+
+@contextmanager
+def local_exchange() -> Iterator[LocalExchange]:
+    """Serve the exchange on a free port of loopback until the block ends."""
+    exchange = LocalExchange()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlparse(self.path)
+            status, body = exchange.answer(parts.path, parse_qs(parts.query))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    exchange.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield exchange
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

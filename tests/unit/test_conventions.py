@@ -1,0 +1,98 @@
+"""The project's own rules, read off dbt's manifest: described, keyed, tested, named, of a declared memory."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from expectations import PREDICATES
+from ingest.timeframes import TIMEFRAMES
+from tests.warehouse import Warehouse
+
+MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
+PLAIN_TABLES = {"candle", "observed", "gap", "bar_features", "rollup_1d"}
+
+
+@pytest.fixture(scope="session")
+def models(manifest: Any) -> dict[str, Any]:
+    return {node.name: node for node in manifest.nodes.values() if node.resource_type == "model"}
+
+
+def attached_tests(manifest: Any, model: Any) -> list[Any]:
+    return [node for node in manifest.nodes.values() if getattr(node, "attached_node", None) == model.unique_id]
+
+
+def test_every_model_says_what_one_row_is(models: dict[str, Any]) -> None:
+    assert [name for name, model in models.items() if not model.description.startswith("One row per ")] == []
+
+
+def test_every_column_of_every_model_is_described(models: dict[str, Any], warehouse: Warehouse) -> None:
+    for name, model in models.items():
+        built = warehouse.query(
+            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+            f"{model.schema}.{model.alias}",
+        )
+        assert [column for (column,) in built] == list(model.columns), name
+        assert all(column.description.endswith(".") for column in model.columns.values()), name
+
+
+def test_every_model_is_keyed_and_the_key_is_tested(models: dict[str, Any], manifest: Any) -> None:
+    for name, model in models.items():
+        keys = [
+            test.test_metadata.kwargs["columns"]
+            for test in tests_of(manifest, model)
+            if test.test_metadata.name == "primary_key"
+        ]
+        assert len(keys) == 1, name
+        if model.config.materialized == "incremental":
+            assert keys[0] == model.config.extra["key"], name
+
+
+def test_every_table_declares_its_memory(models: dict[str, Any]) -> None:
+    for name, model in models.items():
+        assert model.config.materialized in ("incremental", "view"), name
+        if model.config.materialized == "incremental":
+            assert model.config.extra.get("memory") in MEMORIES, name
+
+
+def test_names_follow_the_rules(models: dict[str, Any]) -> None:
+    for name, model in models.items():
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", name), name
+        folder = model.path.split("/")[0]
+        assert model.schema == folder, name
+        if folder != "marts":
+            assert name.startswith(("dim_", "fct_")) or name in PLAIN_TABLES, name
+        for column in model.columns.values():
+            if column.name.startswith(("is_", "has_", "prints_")):
+                assert "hether" in column.description, f"{name}.{column.name}"
+
+
+def test_every_mart_enforces_its_contract_and_has_a_unit_test(models: dict[str, Any], manifest: Any) -> None:
+    tested = {unit.model for unit in manifest.unit_tests.values()}
+    for name, model in models.items():
+        if model.schema == "marts":
+            assert model.config.contract.enforced, name
+            assert name in tested, name
+
+
+def test_models_are_short(models: dict[str, Any]) -> None:
+    assert {name: model.raw_code.count("\n") for name, model in models.items() if model.raw_code.count("\n") > 120} == {}
+
+
+def test_only_the_first_models_read_raw(models: dict[str, Any]) -> None:
+    readers = {name for name, model in models.items() if any(".raw." in parent for parent in model.depends_on.nodes)}
+    assert readers == {"candle", "dim_instrument", "observed"}
+
+
+def test_the_timeframes_of_the_loader_are_those_of_the_database(warehouse: Warehouse) -> None:
+    rows = warehouse.query("select timeframe, base_unit, quantity from config.timeframe")
+    assert {name: (unit, quantity) for name, unit, quantity in rows} == {
+        timeframe.name: (timeframe.base_unit, timeframe.quantity) for timeframe in TIMEFRAMES.values()
+    }
+
+
+def test_predicates_have_names_and_meanings_of_their_own() -> None:
+    assert len({predicate.name for predicate in PREDICATES}) == len(PREDICATES)
+    assert all(predicate.meaning and predicate.sql for predicate in PREDICATES)
