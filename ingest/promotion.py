@@ -249,20 +249,53 @@ def _make_current(
 ) -> None:
     # Wide enough for the longest period and for the hour that a day may be longer.
     reach = timedelta(seconds=clock.timeframe.seconds) + timedelta(days=3)
+    first_at, last_at = _instant(candles["opened_at"].min()), _instant(candles["opened_at"].max()) + reach
+    standing = sql.SQL("raw.ohlcv")
+    if len(candles) >= MANY_ROWS and not _anything_stands(connection, clock, instruments, first_at, last_at):
+        standing = sql.SQL("(select * from raw.ohlcv where false)")
+        connection.execute("set local enable_nestloop = on")
     query = statement(
         "promote",
+        standing=standing,
         instrument_id=_instrument_of_series(instruments),
         first_instrument=sql.Literal(min(instruments.values())),
         last_instrument=sql.Literal(max(instruments.values())),
         closed_at=clock.closed_at,
         timeframe=sql.Literal(clock.timeframe.name),
         batch_id=sql.Literal(result.batch_id),
-        first_at=sql.SQL("{}::timestamptz").format(sql.Literal(_instant(candles["opened_at"].min()))),
-        last_at=sql.SQL("{}::timestamptz").format(sql.Literal(_instant(candles["opened_at"].max()) + reach)),
+        first_at=sql.SQL("{}::timestamptz").format(sql.Literal(first_at)),
+        last_at=sql.SQL("{}::timestamptz").format(sql.Literal(last_at)),
     )
     row: Any = connection.execute(query).fetchone()
     result.inserted, result.revised = row
     result.unchanged = len(candles) - result.duplicate - result.inserted - result.revised
+
+
+def _anything_stands(
+    connection: Connection, clock: _Clock, instruments: dict[int, int], first_at: datetime, last_at: datetime
+) -> bool:
+    """Whether any candle stands where the batch goes: one look-up a series that spares new history the comparison."""
+    found = connection.execute(
+        """
+        select from unnest(%(instruments)s::integer[]) as instrument (instrument_id)
+        cross join lateral (
+            select from raw.ohlcv
+            where
+                ohlcv.instrument_id = instrument.instrument_id
+                and ohlcv.timeframe = %(timeframe)s
+                and ohlcv.closed_at between %(first_at)s and %(last_at)s
+            limit 1
+        ) as standing
+        limit 1
+        """,
+        {
+            "instruments": list(instruments.values()),
+            "timeframe": clock.timeframe.name,
+            "first_at": first_at,
+            "last_at": last_at,
+        },
+    )
+    return found.fetchone() is not None
 
 
 def _instrument_of_series(instruments: dict[int, int]) -> sql.Composable:

@@ -26,7 +26,8 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Co
             dbname=settings.database,
             connect_timeout=10,
             application_name="titan",
-            options="-c timezone=UTC -c client_min_messages=warning",
+            # A landing of a million rows stays in memory with that many temporary buffers; they are taken as needed.
+            options="-c timezone=UTC -c client_min_messages=warning -c temp_buffers=256MB",
             autocommit=autocommit,
         )
     except psycopg.OperationalError as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ingest.promotion import Promoted
-from titan.dbt import Invocation
-from titan.loads import LoadReport, Progress
+if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a second
+    from ingest.promotion import Promoted
+    from titan.dbt import Invocation
+    from titan.loads import LoadReport, Progress
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ with difference as materialized (
         landing.trade_count,
         standing.closed_at is null as is_new
     from landing
-    left join raw.ohlcv as standing
+    left join {standing} as standing
         on
             standing.instrument_id = {instrument_id}
             and standing.instrument_id between {first_instrument} and {last_instrument}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.warehouse import Warehouse
+from tests.warehouse import Warehouse, create_database
 from titan.cli import app
 from titan.settings import Settings
 
@@ -43,7 +43,10 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
 
 def test_the_commands_listed_here_are_all_that_there_are() -> None:
     names = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
-    groups = {group.name: {command.name for command in group.typer_instance.registered_commands} for group in app.registered_groups}  # type: ignore[union-attr]  # fmt: skip
+    groups = {
+        group.name: {command.name for command in group.typer_instance.registered_commands}  # type: ignore[union-attr]
+        for group in app.registered_groups
+    }
     known = commands()
     assert names == {command[0] for command in known if len(command) == 1}
     for group, members in groups.items():
@@ -111,8 +114,6 @@ def test_a_database_that_is_down_is_said_in_a_line(server: None) -> None:
 
 
 def test_a_database_that_was_never_migrated_is_said_in_a_line(server: None) -> None:
-    from tests.warehouse import create_database
-
     create_database("titan_test_bare")
     for arguments in (["status"], ["load", "synthetic"], ["build"]):
         result = titan(*arguments, PGDATABASE="titan_test_bare")
@@ -132,7 +133,8 @@ def test_run_on_files_ends_with_a_line_to_connect_with(warehouse: Warehouse, tmp
 
 
 def test_run_takes_the_synthetic_market_where_the_exchange_cannot_be_reached(warehouse: Warehouse) -> None:
-    unreachable = json.dumps({"urls": {"api": {"public": "http://127.0.0.1:1/api/v3"}}, "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False}})  # fmt: skip
+    options = {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False}
+    unreachable = json.dumps({"urls": {"api": {"public": "http://127.0.0.1:1/api/v3"}}, "options": options})
     result = titan("run", TITAN_CCXT_BINANCE=unreachable)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("cannot be reached") == 1

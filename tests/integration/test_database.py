@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -46,7 +47,7 @@ def test_two_processes_that_start_at_once_migrate_once(bare: Settings) -> None:
 def test_a_failed_migration_leaves_nothing_and_can_be_run_again(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = [*available(), migrations.Migration(9000, "broken", "create table public.half (a int); select 1/0;")]
     monkeypatch.setattr(migrations, "available", lambda: broken)
-    with pytest.raises(MigrationError, match="migration 9000 .broken. failed and was rolled back"):
+    with pytest.raises(MigrationError, match=r"migration 9000 .broken. failed and was rolled back"):
         migrate(bare)
     with connect(bare) as connection:
         assert connection.execute("select to_regclass('public.half')").fetchone() == (None,)
@@ -99,7 +100,7 @@ def test_the_embedded_server_starts_once_asks_for_a_password_and_stops() -> None
         with connect(settings) as connection:
             listening: Any = connection.execute("show listen_addresses").fetchone()
             assert listening == ("127.0.0.1",)
-        assert os.stat(os.environ["PGPASSFILE"]).st_mode & 0o777 == 0o600
+        assert Path(os.environ["PGPASSFILE"]).stat().st_mode & 0o777 == 0o600
         other = EmbeddedServer(Settings("127.0.0.1", settings.port + 1, "titan", "titan", True), embedded.root)
         with pytest.raises(DatabaseUnavailableError, match=f"runs on port {settings.port}"):
             other.start()

@@ -31,7 +31,10 @@ def test_every_model_says_what_one_row_is(models: dict[str, Any]) -> None:
 def test_every_column_of_every_model_is_described(models: dict[str, Any], warehouse: Warehouse) -> None:
     for name, model in models.items():
         built = warehouse.query(
-            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum",
+            """
+            select attname from pg_attribute
+            where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum
+            """,
             f"{model.schema}.{model.alias}",
         )
         assert [column for (column,) in built] == list(model.columns), name
@@ -42,7 +45,7 @@ def test_every_model_is_keyed_and_the_key_is_tested(models: dict[str, Any], mani
     for name, model in models.items():
         keys = [
             test.test_metadata.kwargs["columns"]
-            for test in tests_of(manifest, model)
+            for test in attached_tests(manifest, model)
             if test.test_metadata.name == "primary_key"
         ]
         assert len(keys) == 1, name

@@ -1,0 +1,26 @@
+"""Run the benchmarks named on the command line, or all of them, on an embedded server of their own."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import append, promotion
+from tests.servers import temporary_server
+
+BENCHMARKS = {"promotion": promotion.main, "append": append.main}
+
+
+def main() -> int:
+    """Run and print; returns the exit code."""
+    wanted = sys.argv[1:] or list(BENCHMARKS)
+    if unknown := [name for name in wanted if name not in BENCHMARKS]:
+        print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in wanted:
+        with temporary_server():
+            BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
