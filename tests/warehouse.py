@@ -17,7 +17,7 @@ from ingest.promotion import Promoted, promote
 from ingest.timeframes import TIMEFRAMES
 from titan import dbt
 from titan.database import Connection, connect
-from titan.settings import Settings
+from titan.settings import REPOSITORY, Settings
 
 DATABASE = "titan_test"
 TEMPLATE = "titan_test_template"
@@ -79,8 +79,9 @@ def make_batch(
 class Warehouse:
     """The test database as loaded and built so far."""
 
-    def __init__(self, manifest: Any) -> None:
+    def __init__(self, manifest: Any, project: Path = REPOSITORY) -> None:
         self._manifest = manifest
+        self._project = project
         self._connection: Connection | None = None
 
     @property
@@ -109,7 +110,7 @@ class Warehouse:
 
     def run(self, *arguments: str, command: str = "run") -> dbt.Invocation:
         """A dbt command, whatever becomes of it."""
-        return dbt.invoke(command, arguments, manifest=self._manifest)
+        return dbt.invoke(command, arguments, manifest=self._manifest, project=self._project)
 
     def build(self, *arguments: str) -> dbt.Invocation:
         """A dbt run that has to succeed."""

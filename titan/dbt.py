@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
@@ -47,6 +47,7 @@ def invoke(
     *,
     on_start: Callable[[str], None] = lambda name: None,
     manifest: Any = None,
+    project: Path = REPOSITORY,
 ) -> Invocation:
     """Run `dbt <command>` on the project. Raises BuildError when dbt cannot run at all; failed nodes are in the result."""
 
@@ -56,7 +57,7 @@ def invoke(
 
     runner = dbtRunner(manifest=manifest, callbacks=[heard])
     outcome: dbtRunnerResult = runner.invoke(
-        [command, "--quiet", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY), *arguments]
+        [command, "--quiet", "--project-dir", str(project), "--profiles-dir", str(project), *arguments]
     )
     if outcome.exception is not None:
         raise BuildError(f"dbt {command}: {outcome.exception}") from outcome.exception
@@ -70,10 +71,9 @@ def invoke(
     return invocation
 
 
-def parse_manifest() -> Any:
+def parse_manifest(project: Path = REPOSITORY) -> Any:
     """Read the project once, for many invocations in one process."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    outcome = dbtRunner().invoke(["parse", "--quiet", "--project-dir", str(REPOSITORY), "--profiles-dir", str(REPOSITORY)])
+    outcome = dbtRunner().invoke(["parse", "--quiet", "--project-dir", str(project), "--profiles-dir", str(project)])
     if outcome.exception is not None:
         raise BuildError(f"dbt parse: {outcome.exception}") from outcome.exception
     return outcome.result

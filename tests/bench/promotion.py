@@ -39,14 +39,13 @@ def main() -> None:
             wal.append(_wal(connection) - before)
             assert result.has_changed_nothing
     print(f"promotion of {rows:,} candles in 20 series, medians of {ROUNDS} rounds")
-    print(f"  raw binary COPY     {median(copied):6.2f} s  {rows / median(copied) / 1e6:5.2f} M rows/s")
     ratio = median(one / other for one, other in zip(copied, fresh, strict=True))
-    print(
-        f"  promotion, fresh    {median(fresh):6.2f} s  {rows / median(fresh) / 1e6:5.2f} M rows/s, {ratio:.2f} of COPY's rate"
-    )
-    print(
-        f"  promotion, again    {median(again):6.2f} s  {rows / median(again) / 1e6:5.2f} M rows/s, {median(wal):,.0f} bytes of WAL"
-    )
+    for name, times, remark in (
+        ("raw binary COPY", copied, ""),
+        ("promotion, fresh", fresh, f", {ratio:.2f} of COPY's rate"),
+        ("promotion, again", again, f", {median(wal):,.0f} bytes of WAL"),
+    ):
+        print(f"  {name:18}{median(times):6.2f} s  {rows / median(times) / 1e6:5.2f} M rows/s{remark}")
 
 
 def _exported(connection: Connection) -> list[bytes]:
