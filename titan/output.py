@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a 
     from titan.dbt import Invocation
     from titan.loads import LoadReport, Progress
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -29,11 +30,11 @@ def progress(text: str) -> Iterator[Progress]:
         yield lambda step: None
 
 
-def table(rows: list[dict[str, Any]], *, title: str | None = None) -> None:
-    """Rows as a table; as tab-separated text where nobody but a program reads."""
+def table(rows: list[dict[str, Any]], *, title: str | None = None, is_report: bool = False) -> None:
+    """Rows as a table; as tab-separated text where a program reads, unless they are part of a report for people."""
     if not rows:
         return
-    if not out.is_terminal:
+    if not out.is_terminal and not is_report:
         out.print("\t".join(rows[0]), markup=False)
         for row in rows:
             out.print("\t".join(_text(value) for value in row.values()), markup=False)

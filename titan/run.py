@@ -74,9 +74,7 @@ def _load_market(
 
 
 def _load_made_up(connection: Connection) -> LoadReport:
-    daily = load_synthetic(connection, seed=7, symbol_count=8, bar_count=2_000, timeframe="1D")
-    hourly = load_synthetic(connection, seed=8, symbol_count=10, bar_count=10_000, timeframe="1h")
-    return LoadReport([*daily.promoted, *hourly.promoted])
+    return load_synthetic(connection, seed=7, symbol_count=10, bar_count=10_000, timeframe="1h")
 
 
 def _build() -> bool:
@@ -96,14 +94,14 @@ def _build() -> bool:
 
 
 def _summarise(connection: Connection, settings: Settings) -> None:
-    output.table(status.summary(connection))
+    output.table(status.summary(connection), is_report=True)
     turned_away = status.quarantine(connection)
     if turned_away:
         output.out.print("\nraw.quarantine:")
-        output.table(turned_away)
+        output.table(turned_away, is_report=True)
     output.out.print("\nA first query:")
-    query = "select symbol, last_price, change_30d from marts.market_summary order by change_30d desc nulls last limit 3"
-    output.out.print(f'  psql "{settings.url}" -c "{query}"', markup=False)
+    output.out.print(f'  psql "{settings.url}" -c "{status.FIRST_QUERY}"\n', markup=False)
+    output.table(status.first_query(connection), is_report=True)
     output.out.print(f"\nConnect with: {settings.url}", markup=False)
 
 

@@ -61,6 +61,7 @@ class EmbeddedServer:
             if self.is_running():
                 self._refuse_other_port()
                 self._write_passfile()
+                self._create_database()
                 return False
             if not (self.data / "PG_VERSION").exists():
                 self._initdb()

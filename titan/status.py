@@ -8,6 +8,11 @@ from psycopg.rows import dict_row
 
 from titan.database import Connection
 
+FIRST_QUERY = (
+    "select symbol, timeframe, opened_at, close, volume from marts.ohlcv where timeframe = '1D' "
+    "order by closed_at desc, symbol limit 5"
+)
+
 _STATUS = """
 select
     instrument.exchange,
@@ -71,6 +76,11 @@ def summary(connection: Connection) -> list[dict[str, Any]]:
         from marts.market_summary order by exchange, symbol limit 12
         """,
     )
+
+
+def first_query(connection: Connection) -> list[dict[str, Any]]:
+    """What FIRST_QUERY answers."""
+    return _rows(connection, FIRST_QUERY)
 
 
 def exchanges(connection: Connection) -> set[str]:

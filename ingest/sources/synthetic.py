@@ -38,10 +38,10 @@ def synthetic_batch(
     for series in range(symbol_count):
         rows = candles[series * bar_count : (series + 1) * bar_count]
         random = np.random.default_rng([seed, series])
-        volatility = 0.8 * np.sqrt(period.seconds / 31_557_600)
+        volatility = 0.5 * np.sqrt(period.seconds / 31_557_600)
         shocks = random.standard_normal(bar_count)
         calm = np.exp(0.5 * np.sin(np.arange(bar_count) / 40 + series))
-        close = 100 * (series + 1) * np.exp(np.cumsum(volatility * calm * shocks))
+        close = 100 * (series + 1) * np.exp(np.cumsum(volatility * calm * shocks - (volatility * calm) ** 2 / 2))
         open_ = np.concatenate([[close[0]], close[:-1]])
         reach = volatility * calm * np.abs(random.standard_normal((2, bar_count)))
         rows["series"] = series
