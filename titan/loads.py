@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.promotion import Promoted, promote
 from ingest.sources.exchange import fetch
-from ingest.sources.files import FileOptions, find_files, read_file
+from ingest.sources.files import FileOptions, SessionQuestion, find_files, read_file
 from ingest.sources.synthetic import synthetic_batch
 from ingest.timeframes import parse_timeframe
 from titan.database import Connection
@@ -47,8 +47,8 @@ def load_files(
     """Load files and directories of files, each in a transaction of its own; one bad file does not stop the others."""
     report = LoadReport()
 
-    def session_of(exchange: str, session_id: str | None) -> tuple[str, str]:
-        return _session(connection, exchange, session_id)
+    def session_of(question: SessionQuestion) -> tuple[str, str]:
+        return _session(connection, question)
 
     for path in find_files(paths):
         progress(f"loading {path.name}")
@@ -95,18 +95,29 @@ def load_synthetic(
     return LoadReport([promote(connection, batch)])
 
 
-def _session(connection: Connection, exchange: str, session_id: str | None) -> tuple[str, str]:
+def _session(connection: Connection, question: SessionQuestion) -> tuple[str, str]:
     row: Any = connection.execute(
         """
         select session_id, timezone from config.session
         where session_id = coalesce(
-            upper(%s),
-            (select session_id from config.exchange where exchange in (%s, '*') order by exchange = '*' limit 1)
+            upper(%(named)s),
+            (
+                select session_id from raw.instrument
+                where
+                    exchange = %(exchange)s and market_type = %(market_type)s
+                    and symbol = any (%(symbols)s) and base_timeframe is not null
+                limit 1
+            ),
+            %(guess)s,
+            (
+                select session_id from config.exchange
+                where exchange in (%(exchange)s, '*') order by exchange = '*' limit 1
+            )
         )
         """,
-        (session_id, exchange),
+        vars(question),
     ).fetchone()
     connection.commit()
     if row is None:
-        raise UsageError(f"unknown session {session_id!r}", hint="select session_id from config.session lists them")
+        raise UsageError(f"unknown session {question.named!r}", hint="select session_id from config.session lists them")
     return str(row[0]), str(row[1])

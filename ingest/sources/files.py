@@ -46,8 +46,20 @@ class FileOptions:
     session: str | None = None
 
 
-# The session (id, timezone) that an exchange's instruments trade in, or the named one.
-SessionOf = Callable[[str, str | None], tuple[str, str]]
+@dataclass(frozen=True)
+class SessionQuestion:
+    """Which session do these instruments trade in? The one named, else the one they have, else the guess, else the
+    exchange's."""
+
+    exchange: str
+    market_type: str
+    symbols: list[str]
+    named: str | None
+    guess: str | None
+
+
+# Answers with the session's id and timezone.
+SessionOf = Callable[[SessionQuestion], tuple[str, str]]
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
@@ -83,8 +95,11 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
         raise SourceError(f"{path}: {timeframe.name} candles need a time of day, and the file has dates only")
 
     exchange = (options.exchange or told.exchange or ("coinmarketcap" if columns.is_aggregator else "")).lower()
-    session_id = options.session or _equity_session(symbols, times, timeframe)
-    session_id, session_timezone = session_of(exchange or UNNAMED_EXCHANGE, session_id)
+    market_type = _market_type(options.market or told.market_type or "spot")
+    guess = _equity_session(symbols, times, timeframe)
+    session_id, session_timezone = session_of(
+        SessionQuestion(exchange or UNNAMED_EXCHANGE, market_type, symbols, options.session, guess)
+    )
     opened_at, notes = _opened_at(times, role, timeframe, options, session_timezone)
 
     candles = empty_candles(len(texts))
@@ -98,7 +113,7 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
 
     market = Market(
         exchange or UNNAMED_EXCHANGE,
-        _market_type(options.market or told.market_type or "spot"),
+        market_type,
         timeframe.name,
         session_id,
     )

@@ -160,6 +160,15 @@ def test_read_changes_are_pruned_and_unread_ones_stay(warehouse: Warehouse) -> N
     assert warehouse.value("select count(*) from ops.change") == 0
 
 
+def test_nothing_is_pruned_while_a_model_is_being_built(warehouse: Warehouse) -> None:
+    warehouse.query("insert into ops.change (node) values ('raw.nobody')")
+    with connect() as building:
+        building.execute("select pg_advisory_xact_lock_shared(hashtext('titan'), hashtext('build'))")
+        assert warehouse.value("select ops.prune_changes()") == 0
+        building.rollback()
+    assert warehouse.value("select ops.prune_changes()") == 1
+
+
 def test_deleting_everything_leaves_no_row_and_frees_the_timeframe(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(30)))
     warehouse.load(make_batch(hours(30, symbol="ETH/USDT")))

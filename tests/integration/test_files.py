@@ -227,6 +227,17 @@ def test_naive_times_take_the_timezone_and_say_so(warehouse: Warehouse, tmp_path
     assert "unknown timezone" in str(failure(load(warehouse, path, timezone="Mars/Olympus")))
 
 
+def test_a_short_update_keeps_the_session_that_the_instrument_has(warehouse: Warehouse, tmp_path: Path) -> None:
+    days = [f"2024-01-{day:02},1,1,1,1,1" for day in (2, 3, 4, 5, 8, 9, 10, 11, 12, 16)]
+    load(warehouse, write(tmp_path, "\n".join([HEADER, *days]), "yahoo_SPY_1d.csv"))
+    report = load(warehouse, write(tmp_path, f"{HEADER}\n2024-01-17,1,1,1,1,1", "yahoo_SPY_1d.csv"))
+    assert report.failed == []
+    assert warehouse.query("select session_id from raw.instrument") == [("EQUITY",)]
+    assert warehouse.value("select max(opened_at)::text from raw.ohlcv") == "2024-01-17 05:00:00+00"
+    refused = load(warehouse, write(tmp_path, f"{HEADER}\n2024-01-18,1,1,1,1,1", "yahoo_SPY_1d.csv"), session="crypto")
+    assert "trades in session EQUITY, not CRYPTO" in str(failure(refused))
+
+
 def test_real_files_of_many_layouts_land_whole(warehouse: Warehouse, shared: Path) -> None:
     files = {
         "daily/binance_spot_BTCUSDT_1d.csv.gz": (3178, 0),

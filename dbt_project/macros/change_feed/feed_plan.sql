@@ -7,7 +7,9 @@
 -#}
 {% macro feed_plan(node, parents, definition_hash) %}
   {% call statement('lock_node') %}
-    select pg_advisory_xact_lock(hashtext('titan.node'), hashtext('{{ node }}'))
+    select
+      pg_advisory_xact_lock_shared(hashtext('titan'), hashtext('build')),
+      pg_advisory_xact_lock(hashtext('titan.node'), hashtext('{{ node }}'))
   {% endcall %}
   {% call statement('feed_plan', fetch_result=true) %}
     with parent as (
