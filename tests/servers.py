@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def temporary_server() -> Iterator[EmbeddedServer]:
+def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
     """An embedded server in a directory of its own; the environment points at it, as if it were a server of the user's."""
     before = dict(os.environ)
     for variable in _VARIABLES:
@@ -32,7 +32,7 @@ def temporary_server() -> Iterator[EmbeddedServer]:
     root = Path(tempfile.mkdtemp(prefix="titan-test-"))
     root.chmod(0o755)  # as root, the server runs as another user
     os.environ.update(TITAN_HOME=str(root), PGPORT=str(free_port()), PGPASSFILE=str(root / "pgpass"))
-    embedded = EmbeddedServer(Settings.from_environment())
+    embedded = EmbeddedServer(Settings.from_environment(), overrides={} if is_durable else {"fsync": "off"})
     embedded.start()
     os.environ["PGHOST"] = "127.0.0.1"
     try:

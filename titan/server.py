@@ -10,10 +10,11 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 from psycopg import sql
@@ -42,8 +43,11 @@ SERVER_SETTINGS = {
 class EmbeddedServer:
     """One data directory and the server on it. Every method may be called at any time, by several processes."""
 
-    def __init__(self, settings: Settings, root: Path | None = None) -> None:
+    def __init__(
+        self, settings: Settings, root: Path | None = None, overrides: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.settings = settings
+        self.overrides = overrides
         self.root = root or home()
         self.data = self.root / "data"
         self.log = self.root / "server.log"
@@ -67,7 +71,7 @@ class EmbeddedServer:
                 self._initdb()
             self._write_passfile()
             self._refuse_taken_port()
-            options = " ".join(f"-c {name}='{value}'" for name, value in SERVER_SETTINGS.items())
+            options = " ".join(f"-c {name}='{value}'" for name, value in {**SERVER_SETTINGS, **self.overrides}.items())
             started = self._pg_ctl(
                 "start", "-w", "-t", "60", "-l", str(self.log), "-o", f"-p {self.settings.port} {options}"
             )

@@ -17,7 +17,7 @@ def main() -> int:
         print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     for name in wanted:
-        with temporary_server():
+        with temporary_server(is_durable=True):
             BENCHMARKS[name]()
     return 0
 
