@@ -26,8 +26,8 @@ WRITER_LOCK = "select pg_advisory_xact_lock(hashtext('titan'), hashtext('promote
 # come in the order of the key: merging a million of them with the index takes half the time of hashing (measured), and a
 # few cost one look-up of the key each, whatever the history.
 MANY_ROWS = 50_000
-_MANY_ROWS = ("enable_hashjoin", "enable_nestloop")
-_FEW_ROWS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
+_MANY_ROWS: tuple[str, ...] = ("enable_hashjoin", "enable_nestloop")
+_FEW_ROWS: tuple[str, ...] = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -104,8 +104,6 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         read=batch.rows_read,
     )
     with connection.transaction():
-        for setting in _MANY_ROWS if len(batch.candles) >= MANY_ROWS else _FEW_ROWS:
-            connection.execute(f"set local {setting} = off")
         connection.execute("set local work_mem = '256MB'")
         clock = _clock(connection, batch.market)
         land(connection, batch.candles)
@@ -251,9 +249,9 @@ def _make_current(
     reach = timedelta(seconds=clock.timeframe.seconds) + timedelta(days=3)
     first_at, last_at = _instant(candles["opened_at"].min()), _instant(candles["opened_at"].max()) + reach
     standing = sql.SQL("raw.ohlcv")
+    forbidden = _MANY_ROWS if len(candles) >= MANY_ROWS else _FEW_ROWS
     if len(candles) >= MANY_ROWS and not _anything_stands(connection, clock, instruments, first_at, last_at):
-        standing = sql.SQL("(select * from raw.ohlcv where false)")
-        connection.execute("set local enable_nestloop = on")
+        standing, forbidden = sql.SQL("(select * from raw.ohlcv where false)"), ()
     query = statement(
         "promote",
         standing=standing,
@@ -266,7 +264,11 @@ def _make_current(
         first_at=sql.SQL("{}::timestamptz").format(sql.Literal(first_at)),
         last_at=sql.SQL("{}::timestamptz").format(sql.Literal(last_at)),
     )
+    for setting in forbidden:
+        connection.execute(f"set local {setting} = off")
     row: Any = connection.execute(query).fetchone()
+    for setting in forbidden:
+        connection.execute(f"set local {setting} = on")
     result.inserted, result.revised = row
     result.unchanged = len(candles) - result.duplicate - result.inserted - result.revised
 

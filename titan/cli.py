@@ -248,17 +248,20 @@ def delete_command(
     Example: titan delete --exchange binance --symbol BTC/USDT --since 2024-01-01 --yes
     """
     from ingest.deletion import delete
+    from ingest.sources.names import split_symbol
 
     name = parse_timeframe(timeframe).name if timeframe else None
     begin = _instant(since, "--since") if since else None
     end = _instant(until, "--until") if until else None
+    if begin and end and begin >= end:
+        raise UsageError("--since has to lie before --until")
     if not yes:
         typer.confirm(f"Delete candles of {exchange} {symbol}?", abort=True)
     with connect() as connection:
         done = delete(
             connection,
             exchange=exchange,
-            symbol=symbol,
+            symbol=split_symbol(symbol),
             market_type=market,
             timeframe=name,
             from_at=begin,

@@ -8,13 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from ingest.promotion import Promoted, promote
 from ingest.sources.exchange import fetch
-from ingest.sources.files import FileOptions, SessionQuestion, find_files, read_file
+from ingest.sources.files import UNNAMED_EXCHANGE, FileOptions, SessionQuestion, find_files, read_file
 from ingest.sources.synthetic import synthetic_batch
 from ingest.timeframes import parse_timeframe
 from titan.database import Connection
-from titan.errors import TitanError, UsageError
+from titan.errors import SourceError, TitanError, UsageError
 
 Progress = Callable[[str], None]
 
@@ -55,7 +57,15 @@ def load_files(
         try:
             batch = read_file(path, options, session_of)
             report.inferred[batch.origin] = batch.details
-            report.promoted.append(promote(connection, batch))
+            promoted = promote(connection, batch)
+            if batch.market.exchange == UNNAMED_EXCHANGE and 2 * promoted.revised > promoted.read:
+                promoted.notices.append(
+                    f"{promoted.revised:,} candles differ from those of an earlier file of the same symbol: if it is "
+                    "another source, delete these and load it again with --exchange"
+                )
+            report.promoted.append(promoted)
+        except psycopg.DataError as error:
+            report.failed.append((str(path), SourceError(f"{path}: {str(error).splitlines()[0]}")))
         except TitanError as error:
             report.failed.append((str(path), error))
     return report

@@ -26,7 +26,7 @@ from ingest.sources.times import (
     read_times,
     to_utc,
 )
-from ingest.timeframes import TIMEFRAMES, Timeframe, parse_timeframe
+from ingest.timeframes import Timeframe, parse_timeframe
 from titan.errors import SourceError, UsageError
 
 UNNAMED_EXCHANGE = "file"
@@ -83,6 +83,8 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
     name nor the columns tell.
     """
     table = read_table(path)
+    if not table.rows_read:
+        raise SourceError(f"{path}: a header and no rows below it")
     columns = assign_columns(table.header, str(path))
     told = read_name(path.name.split(".")[0])
     series, symbols, unnamed = _symbols(path, table, columns, options, told)
@@ -261,21 +263,22 @@ def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Fau
             continue
         column = table.columns[columns.position[name]]
         is_absent = pa.compute.equal(pa.compute.utf8_trim_whitespace(column), "").to_numpy(zero_copy_only=False)
-        values, is_bad = _numbers(column)
+        numbers, is_bad = _counts(column) if name == "trade_count" else _numbers(column)
         is_bad &= ~is_absent
-        if name == "trade_count":
-            is_bad |= ~is_absent & (~np.isfinite(values) | (values != np.floor(values)))
-            values = np.where(is_bad | is_absent, 0, values)
-        candles[name] = np.where(is_absent, 0, values)
+        candles[name] = np.where(is_absent, 0, numbers)
         candles[f"has_{name}"] = ~is_absent
         faults.add(is_bad, f"{name}_is_a_number", columns.position[name])
 
 
 def _numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Correctly rounded doubles, and which texts are none. NaN and infinities are numbers here; predicates judge them."""
+    """Correctly rounded doubles, and which texts are none. NaN and infinities are numbers here; predicates judge them.
+
+    A text that is not zero and too small for a double is none either: it would silently become zero.
+    """
     trimmed = pa.compute.utf8_trim_whitespace(column)
     try:
-        return trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False), np.zeros(len(column), dtype=bool)
+        values = trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        is_bad = np.zeros(len(column), dtype=bool)
     except pa.ArrowInvalid:
         values = np.zeros(len(column))
         is_bad = np.zeros(len(column), dtype=bool)
@@ -284,9 +287,17 @@ def _numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
                 values[at] = float("" if "_" in text else text)
             except ValueError:
                 is_bad[at] = True
-        return values, is_bad
+    for at in np.flatnonzero((values == 0) & ~is_bad).tolist():
+        is_bad[at] = any(digit in "123456789" for digit in str(trimmed[at]).lower().split("e")[0])
+    return values, is_bad
 
 
-def known_timeframes() -> list[str]:
-    """Names of the timeframes that a file may have."""
-    return list(TIMEFRAMES)
+def _counts(column: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Whole numbers, exactly, and which texts are none; `12.0` is one, as pandas writes it."""
+    trimmed = pa.compute.utf8_trim_whitespace(column)
+    try:
+        return trimmed.cast(pa.int64()).to_numpy(zero_copy_only=False), np.zeros(len(column), dtype=bool)
+    except pa.ArrowInvalid:
+        values, is_bad = _numbers(column)
+        is_bad |= ~(np.abs(values) < 2**53) | (values != np.floor(values))
+        return np.where(is_bad, 0, values).astype("i8"), is_bad

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ import pyarrow.parquet as pa_parquet
 from ingest.batch import Rejected
 from ingest.sources.columns import KLINE_COLUMNS
 from titan.errors import SourceError
+
+_BLANK_WITH_SPACES = re.compile(rb"^[ \t]+$", re.MULTILINE)
 
 
 @dataclass
@@ -79,7 +82,10 @@ def _as_text(path: Path, name: str, column: pa.Array) -> pa.Array:
     """Text that reads back to the same value: shortest round-trip for floats, ISO for times."""
     if pa.types.is_timestamp(column.type):
         # With an explicit offset where the file has one, without where it has none.
-        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+        try:
+            column = column.cast(pa.timestamp("us", tz=column.type.tz))
+        except pa.ArrowInvalid as error:
+            raise SourceError(f"{path}: column {name!r} has times finer than a microsecond") from error
         text = pa.compute.strftime(column.cast(pa.timestamp("us")), format="%Y-%m-%dT%H:%M:%S")
         return pa.compute.binary_join_element_wise(text, "Z", "") if column.type.tz else text
     try:
@@ -92,16 +98,22 @@ def _as_text(path: Path, name: str, column: pa.Array) -> pa.Array:
 
 
 def _csv(path: Path, content: bytes) -> Table:
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
     try:
-        first_line = content.split(b"\n", 1)[0].decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: not a text file in UTF-8, and not Parquet") from error
+    if "\0" in text:
+        raise SourceError(f"{path}: not a text file: it has NUL bytes")
+    first_line = text.split("\n", 1)[0]
     delimiter = max(",;\t|", key=first_line.count)
     first_row = next(csv.reader([first_line], delimiter=delimiter))
     has_header = _is_header(first_row)
     header = first_row if has_header else _headerless(path, first_row)
     lines = _Lines(content)
+    notes = [] if has_header else ["no header: the columns of Binance's kline dumps"]
+    if '"' in text or lines.has_blank_with_spaces:
+        return _quoted_csv(text, header, has_header, delimiter, notes)
     invalid: list[pa_csv.InvalidRow] = []
 
     def on_invalid(row: pa_csv.InvalidRow) -> str:
@@ -136,8 +148,33 @@ def _csv(path: Path, content: bytes) -> Table:
         lines.__getitem__,
         len(row_numbers),
         rejected,
-        [] if has_header else ["no header: the columns of Binance's kline dumps"],
+        notes,
     )
+
+
+def _quoted_csv(text: str, header: list[str], has_header: bool, delimiter: str, notes: list[str]) -> Table:
+    """The same by Python's own reader: slower, but it tells on which lines a quoted record stands."""
+    lines = text.split("\n")
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
+    records: dict[int, str] = {}
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    rejected: list[Rejected] = []
+    first_line = 1
+    for fields in reader:
+        number, last_line = first_line, reader.line_num
+        first_line = last_line + 1
+        if (has_header and number == 1) or not any(field.strip() for field in fields):
+            continue
+        records[number] = "\n".join(lines[number - 1 : last_line]).rstrip("\n")
+        if len(fields) == len(header):
+            rows.append(fields)
+            numbers.append(number)
+        else:
+            value = f"{len(fields)} fields, {len(header)} expected"
+            rejected.append(Rejected(number, "has_all_fields", value, records[number]))
+    columns = [pa.array([row[at] for row in rows], pa.string()) for at in range(len(header))]
+    return Table(header, columns, np.array(numbers, dtype=np.int64), records.__getitem__, len(records), rejected, notes)
 
 
 class _Lines:
@@ -153,14 +190,17 @@ class _Lines:
 
     def __getitem__(self, number: int) -> str:
         line = self._content[self._starts[number - 1] : self._ends[number - 1]]
-        return line.decode("utf-8", errors="replace").rstrip("\r")
+        return line.decode("utf-8")
+
+    @property
+    def has_blank_with_spaces(self) -> bool:
+        """Whether some line holds white space alone, which Arrow takes for a field."""
+        return _BLANK_WITH_SPACES.search(self._content) is not None
 
     def numbers_without_blank(self) -> npt.NDArray[np.int64]:
         """Numbers of the lines that hold something; the reader passes over the others."""
         numbers = np.arange(1, len(self._ends) + 1)
-        short = np.flatnonzero(self._ends - self._starts <= 1)
-        blank = [number for number in numbers[short].tolist() if not self[number].strip()]
-        return numbers[~np.isin(numbers, blank)]
+        return numbers[self._ends > self._starts]
 
 
 def _is_number(text: str) -> bool:

@@ -18,7 +18,7 @@ Flags = npt.NDArray[np.bool_]
 
 MISSING = np.iinfo(np.int64).min
 _DAY = 86_400_000_000
-_OFFSET = r"(?:Z|UTC|[+-]\d{2}:?\d{2})$"
+_OFFSET = r"(?:Z|UTC|:\d{2}(?:\.\d+)?[+-]\d{2}:?\d{2})$"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def _local(texts: pd.Series[str], layout: str, notes: tuple[str, ...] = ()) -> T
 
 
 def _parsed(texts: pd.Series[str], layout: str, *, utc: bool = False) -> Microseconds:
-    parsed = pd.to_datetime(texts, format=layout, errors="coerce", utc=utc)
+    # Of a column that has offsets, a time without one is not to be read, and the other way round: its instant is a guess.
+    has_offset = texts.str.contains(_OFFSET, regex=True)
+    parsed = pd.to_datetime(texts.where(has_offset == utc, ""), format=layout, errors="coerce", utc=utc)
     if utc:
         parsed = parsed.dt.tz_localize(None)
     values = parsed.to_numpy().astype("datetime64[us]").astype("int64")

@@ -26,7 +26,7 @@ unobserved as (
         instrument_id = %(instrument_id)s
         and timeframe = %(timeframe)s
         and observed && tstzrange(%(from_at)s, %(until_at)s)
-    returning 1
+    returning upper(observed) as ends_at
 ),
 
 published as (
@@ -36,7 +36,13 @@ published as (
     from deleted
     having count(*) > 0
     union all
-    select 'raw.observed', %(instrument_id)s, %(timeframe)s, %(from_at)s::timestamptz + interval '1 microsecond', %(until_at)s
+    -- From where observation ends now: a period after that is no longer finished.
+    select
+        'raw.observed',
+        %(instrument_id)s,
+        %(timeframe)s,
+        least(%(from_at)s::timestamptz, coalesce(ends_at, '-infinity')) + interval '1 microsecond',
+        %(until_at)s::timestamptz
     from unobserved
 )
 

@@ -1,4 +1,5 @@
--- Adds a range to what a series' source was asked about; publishes the range if any of it is new.
+-- Adds a range to what a series' source was asked about; publishes what is new of it, from where observation ended before:
+-- a period between the two that was not finished then is now.
 with standing as (
     select coalesce(
         (
@@ -18,11 +19,14 @@ extended as (
 ),
 
 added as (
-    select tstzmultirange(tstzrange(%(from_at)s, %(until_at)s)) - standing.observed as added
+    select
+        tstzmultirange(tstzrange(%(from_at)s, %(until_at)s)) - standing.observed as added,
+        upper(standing.observed) as ended_at
     from standing
     where exists (select from extended)
 )
 
 insert into ops.change (node, instrument_id, timeframe, first_at, last_at, is_insert_or_delete)
-select 'raw.observed', %(instrument_id)s, %(timeframe)s, lower(added) + interval '1 microsecond', upper(added), false
+select 'raw.observed', %(instrument_id)s, %(timeframe)s, least(lower(added), ended_at) + interval '1 microsecond', upper(added),
+    false
 from added

@@ -169,6 +169,35 @@ def test_nothing_is_pruned_while_a_model_is_being_built(warehouse: Warehouse) ->
     assert warehouse.value("select ops.prune_changes()") == 1
 
 
+def test_a_candle_that_reaches_over_a_local_midnight_belongs_to_no_day(warehouse: Warehouse) -> None:
+    warehouse.query(
+        "insert into config.session values ('MCX', 'Mumbai commodities', false, 5, 'Asia/Kolkata', '09:00', '23:55')"
+    )
+    warehouse.load(make_batch(hours(80), session="MCX"))
+    warehouse.build()
+    revised = [Row(row.opened_at, 500.0) for row in hours(3, 44)]
+    warehouse.load(make_batch(revised, session="MCX"))
+    warehouse.build()
+    warehouse.assert_incremental_equals_full()
+    with pytest.raises(psycopg.errors.CheckViolation):
+        warehouse.query("insert into config.session values ('INDIA', 'x', true, 7, 'Asia/Kolkata', '00:00', '00:00')")
+
+
+def test_configuration_that_would_move_loaded_candles_is_refused(warehouse: Warehouse) -> None:
+    warehouse.query("update config.session set timezone = 'America/Chicago' where session_id = 'EQUITY'")
+    warehouse.load(make_batch([Row(instant("2024-01-02T06:00"), 5, "SPY")], timeframe="1D", session="EQUITY"))
+    with pytest.raises(psycopg.errors.RaiseException, match="EQUITY has instruments with candles"):
+        warehouse.query("update config.session set timezone = 'America/New_York' where session_id = 'EQUITY'")
+    for statement in ("truncate config.exchange", "delete from config.exchange"):
+        with pytest.raises(psycopg.errors.RaiseException, match=r"keeps its row \*"):
+            warehouse.query(statement)
+    warehouse.build()
+    warehouse.query("update config.session set close_local = '15:00' where session_id = 'EQUITY'")
+    warehouse.build()
+    assert warehouse.value("select closed_at::text from bars.candle") == "2024-01-02 21:00:00+00"
+    warehouse.assert_incremental_equals_full()
+
+
 def test_deleting_everything_leaves_no_row_and_frees_the_timeframe(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(30)))
     warehouse.load(make_batch(hours(30, symbol="ETH/USDT")))

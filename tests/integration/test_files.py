@@ -59,6 +59,9 @@ def test_a_file_lands_once_however_often_it_is_loaded(warehouse: Warehouse, tmp_
         ("kline without header", "1704067200000,10,12,9,11,5,1704070799999,55,3,1,1,0\n1704070800000,11,13,10,12,6,1704074399999,72,4,1,1,0"),
         ("named volumes", "unix,date,symbol,open,high,low,close,Volume BTC,Volume USDT,tradecount\n1704067200000,x,BTC/USDT,10,12,9,11,5,55,3\n1704070800000,x,BTC/USDT,11,13,10,12,6,72,4"),
         ("closes", "close_time,open,high,low,close,volume\n1704070799999,10,12,9,11,5\n1704074399999,11,13,10,12,6"),
+        ("old mac", "time,open,high,low,close,volume\r1704067200,10,12,9,11,5\r1704070800,11,13,10,12,6"),
+        ("a line of spaces", "time,open,high,low,close,volume\n1704067200,10,12,9,11,5\n  \n1704070800,11,13,10,12,6\n \n"),
+        ("a quoted line break", 'time,open,high,low,close,volume,note\n1704067200,10,12,9,11,5,"a\nb"\n1704070800,11,13,10,12,6,c'),
         ("blank lines", "time,open,high,low,close,volume\n\n1704067200,10,12,9,11,5\n\n1704070800,11,13,10,12,6\n\n"),
     ],
 )  # fmt: skip
@@ -117,6 +120,9 @@ FAULTS = {
     "close_is_within_range": "2024-01-01T03:00:00Z,1,2,1,3,1",
     "opens_on_grid": "2024-01-01T03:07:00Z,1,1,1,1,1",
     "is_not_in_the_future": "2124-01-01T03:00:00Z,1,1,1,1,1",
+    "price_is_a_number ": "2024-01-01T03:00:00Z,1,1,1e-400,1,1",
+    "time_is_readable ": "2024-01-01T03:00:00,1,1,1,1,1",
+    "has_all_fields ": '2024-01-01T03:00:00Z,"1,1",1',
     "is_superseded_in_batch": "2024-01-01T02:00:00Z,5,5,5,5,5",
 }
 
@@ -126,11 +132,12 @@ def test_a_bad_row_is_kept_with_its_reason_and_text_and_the_good_ones_land(
     warehouse: Warehouse, tmp_path: Path, reason: str
 ) -> None:
     first, *others = GOOD.splitlines()
-    path = write(tmp_path, "\n".join([HEADER, first, FAULTS[reason], *others]) + "\n")
+    fault, reason = FAULTS[reason], reason.strip()
+    path = write(tmp_path, "\n".join([HEADER, first, fault, *others]) + "\n")
     report = load(warehouse, path)
     assert report.failed == []
     assert dict(report.promoted[0].quarantined) == {reason: 1}
-    assert warehouse.query("select reason, row_number, record from raw.quarantine") == [(reason, 3, FAULTS[reason])]
+    assert warehouse.query("select reason, row_number, record from raw.quarantine") == [(reason, 3, fault)]
     assert warehouse.query("select close from raw.ohlcv order by opened_at") == [(11,), (12,), (13,)]
     load(warehouse, path)
     assert warehouse.value("select count(*) from raw.quarantine") == 1
@@ -176,7 +183,8 @@ def test_another_timeframe_is_kept_for_cross_checks_and_said(warehouse: Warehous
 
 REFUSALS = {
     "an empty file": ("", SourceError, "the file is empty"),
-    "only a header": (f"{HEADER}\n", UsageError, ""),
+    "only a header": (f"{HEADER}\n", SourceError, "a header and no rows below it"),
+    "a binary file": ("time,open\n\0\0\0", SourceError, "NUL bytes"),
     "a missing column": (
         "timestamp,open,high,low,close\n1,2,3,4,5\n",
         SourceError,
@@ -236,6 +244,33 @@ def test_a_short_update_keeps_the_session_that_the_instrument_has(warehouse: War
     assert warehouse.value("select max(opened_at)::text from raw.ohlcv") == "2024-01-17 05:00:00+00"
     refused = load(warehouse, write(tmp_path, f"{HEADER}\n2024-01-18,1,1,1,1,1", "yahoo_SPY_1d.csv"), session="crypto")
     assert "trades in session EQUITY, not CRYPTO" in str(failure(refused))
+
+
+def test_counts_of_trades_are_exact(warehouse: Warehouse, tmp_path: Path) -> None:
+    rows = "\n".join(
+        f"{line},{count}" for line, count in zip(GOOD.splitlines(), ("9007199254740993", "12.0", "1e300"), strict=True)
+    )
+    whole = "\n".join(f"{line},{count}" for line, count in zip(GOOD.splitlines(), (9007199254740993, 1, ""), strict=False))
+    report = load(warehouse, write(tmp_path, f"{HEADER},count\n{rows}"))
+    assert dict(report.promoted[0].quarantined)["trade_count_is_a_number"] >= 1
+    load(warehouse, write(tmp_path, f"{HEADER},count\n{whole.splitlines()[0]}"), timeframe="1h")
+    assert warehouse.value("select max(trade_count) from raw.ohlcv") == 9007199254740993
+
+
+def test_one_bad_file_does_not_stop_the_others(warehouse: Warehouse, tmp_path: Path) -> None:
+    write(tmp_path, "a\0b", "binance_AUSDT_1h.csv")
+    write(tmp_path, f"{HEADER}\n{GOOD}", "binance_BTCUSDT_1h.csv")
+    report = load_files(warehouse.connection, [tmp_path], FileOptions())
+    assert (len(report.failed), report.promoted[0].inserted) == (1, 3)
+
+
+def test_two_sources_under_no_name_are_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}", "SPY_1h.csv"))
+    scaled = "\n".join(
+        f"{line.split(',')[0]}," + ",".join(str(float(x) * 10000) for x in line.split(",")[1:]) for line in GOOD.splitlines()
+    )
+    report = load(warehouse, write(tmp_path, f"{HEADER}\n{scaled}", "SPY_1h.csv"))
+    assert "--exchange" in report.promoted[0].notices[0]
 
 
 def test_real_files_of_many_layouts_land_whole(warehouse: Warehouse, shared: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.deletion import delete
@@ -114,6 +114,25 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
     derandomize=not os.environ.get("TITAN_SOAK"),
 )
 @given(history=histories)
+@example(  # what was asked for later ends a day that had not ended, and a deletion opens it again
+    history=[
+        ("load", "HOUR/USD", 0, 30, 1, 0, False, False),
+        ("build", ""),
+        ("load", "HOUR/USD", 70, 20, 1, 0, False, False),
+        ("build", ""),
+        ("delete", "HOUR/USD", 60, 30),
+    ]
+)
+@example(  # the same between two builds that see one half each
+    history=[
+        ("load", "HOUR/USD", 0, 30, 1, 0, False, False),
+        ("load", "HOUR/USD", 70, 20, 1, 0, False, False),
+        ("build", ""),
+        ("delete", "HOUR/USD", 60, 30),
+        ("build", "observed"),
+        ("load", "HOUR/USD", 80, 5, 1, 0, False, False),
+    ]
+)
 def test_incremental_equals_full(warehouse: Warehouse, history: list[tuple[Any, ...]]) -> None:
     warehouse.close()
     create_database(DATABASE, TEMPLATE)

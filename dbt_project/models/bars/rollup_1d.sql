@@ -17,7 +17,8 @@ observed as (
     select * from {{ ref('observed') }}
 ),
 
--- The day of a candle is the local one of its session. Candles before the open or after the close belong to no day.
+-- The day of a candle is the local one of its session. Candles that open outside it, or reach into another date, belong to no
+-- day: a day is made of what lies between two local midnights (see memory bucket).
 dated as (
     select
         candle.*,
@@ -29,6 +30,8 @@ dated as (
         or (
             (candle.opened_at at time zone instrument.timezone)::time >= instrument.open_local
             and (candle.opened_at at time zone instrument.timezone)::time < instrument.close_local
+            and (candle.opened_at at time zone instrument.timezone)::date
+            = ((candle.closed_at - interval '1 microsecond') at time zone instrument.timezone)::date
         )
 ),
 
@@ -54,7 +57,7 @@ bounded as (
         summed.*,
         (summed.trading_date + instrument.open_local) at time zone instrument.timezone as opened_at,
         case
-            when instrument.is_24_7 then (summed.trading_date + 1) at time zone instrument.timezone
+            when instrument.is_24_7 then (summed.trading_date + 1)::timestamp at time zone instrument.timezone
             else (summed.trading_date + instrument.close_local) at time zone instrument.timezone
         end as closed_at,
         instrument.base_timeframe,
