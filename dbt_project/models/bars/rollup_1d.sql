@@ -17,8 +17,8 @@ observed as (
     select * from {{ ref('observed') }}
 ),
 
--- The day of a candle is the local one of its session. Candles that open outside it, or reach into another date, belong to no
--- day: a day is made of what lies between two local midnights (see memory bucket).
+-- The day of a candle is the local one of its session. Candles that open outside it, or reach into another date, belong to
+-- no day: a day is made of what lies between two local midnights (see memory bucket).
 dated as (
     select
         candle.*,
