@@ -24,7 +24,7 @@ from titan.settings import EMBEDDED_HOST, Settings, home, passfile
 
 SYSTEM_USER = "titan"  # PostgreSQL refuses to run as root, so root runs it as this user
 
-# Measured on 2 cores (make bench): small machines, one user, bulk loads and short builds.
+# For small machines, one user, bulk loads and short builds.
 SERVER_SETTINGS = {
     "listen_addresses": EMBEDDED_HOST,
     "unix_socket_directories": "",
