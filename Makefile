@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
+unexport PYTHONDONTWRITEBYTECODE # what is in .venv is compiled once, not at every start
 
 .PHONY: help run test soak lint bench lock clean
 

@@ -1,5 +1,7 @@
 """The one list of row-level value rules, each a named SQL predicate over a landed candle.
 
+From it come the statement that marks the failing rows (gate.py) and the expectations that say so (suites.py).
+
 A row that satisfies all of them is promoted; any other one goes to raw.quarantine under the name of the first predicate
 that does not hold, so the list runs from what makes a row unreadable to what makes it merely wrong. A predicate that
 yields NULL does not hold.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -32,17 +32,19 @@ CANDLE_DTYPE = np.dtype(
 )
 
 Candles = npt.NDArray[Any]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that could not be parsed into a typed row, with its original text."""
+    """A record that does not get in, with its original text and what could be read of it."""
 
     row_number: int
     reason: str
     value: str | None
     record: str
     symbol: str | None = None
+    candle: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Batch:
     """Candles of one market and timeframe, for one or more symbols.
 
     `observed` is the time, [from, until), that the source was asked about; None for a file, which observes
-    from the first open to the last close of each of its symbols. `record_of` gives the original text of a row.
+    from the first open to the last close of each of its symbols. A piecemeal batch holds candles picked one by one: it
+    observes no more than their own periods, and measures of the whole say nothing of it. `record_of` gives the original
+    text of a row.
     """
 
     source: str
@@ -74,8 +78,28 @@ class Batch:
     rejected: list[Rejected] = field(default_factory=list)
     observed: tuple[datetime, datetime] | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    is_piecemeal: bool = False
 
 
 def empty_candles(count: int) -> Candles:
     """An array of `count` candles without the nullable columns, all else zero."""
     return np.zeros(count, dtype=CANDLE_DTYPE)
+
+
+def instant(microseconds: np.int64) -> datetime:
+    """The instant that many microseconds after 1970."""
+    return EPOCH + timedelta(microseconds=int(microseconds))
+
+
+def candle_of(row: Any, unreadable: Collection[str] = ()) -> dict[str, Any]:
+    """One candle as plain values: None for what could not be read, text for what is no finite number, as JSON has none."""
+    candle: dict[str, Any] = {}
+    if "opened_at" not in unreadable:
+        candle["opened_at"] = str(np.datetime64(int(row["opened_at"]), "us"))  # in UTC; of any year, unlike a datetime
+    for name in (*PRICE_COLUMNS, "volume", "quote_volume"):
+        if name != "quote_volume" or row["has_quote_volume"]:
+            value = float(row[name])
+            candle[name] = value if np.isfinite(value) else str(value)
+    if row["has_trade_count"]:
+        candle["trade_count"] = int(row["trade_count"])
+    return {**candle, **dict.fromkeys(unreadable)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ingest.promotion import WRITER_LOCK, statement
-from titan.database import Connection
+from ingest.load_batch import WRITER_LOCK, close_batch, open_batch
+from titan.database import Connection, statement
 from titan.errors import UsageError
 
 
@@ -61,17 +60,11 @@ def delete(
             "from": str(from_at or ""),
             "until": str(until_at or ""),
         }
-        row: Any = connection.execute(
-            """
-            insert into raw.load_batch (source, origin, timeframe, started_at, details)
-            values ('delete', %s, %s, %s, %s) returning batch_id
-            """,
-            (f"{exchange} {symbol}", timeframe, datetime.now(UTC), json.dumps(span)),
-        ).fetchone()
-        batch_id, deleted = int(row[0]), 0
+        batch_id = open_batch(connection, "delete", f"{exchange} {symbol}", timeframe, datetime.now(UTC), span)
+        deleted = 0
         for name in timeframes:
             counted: Any = connection.execute(
-                statement("delete"),
+                statement("ingest.sql", "delete"),
                 {
                     "instrument_id": instrument_id,
                     "timeframe": name,
@@ -81,7 +74,7 @@ def delete(
                 },
             ).fetchone()
             deleted += int(counted[0])
-        connection.execute("update raw.load_batch set rows_deleted = %s where batch_id = %s", (deleted, batch_id))
+        close_batch(connection, batch_id, rows_deleted=deleted)
         emptied = connection.execute(
             """
             update raw.instrument set base_timeframe = null

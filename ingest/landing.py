@@ -46,6 +46,7 @@ _FIELDS = (
 def land(connection: Connection, candles: Candles) -> None:
     """Copy the candles into the session's `landing` table, in the order of their key: so the index grows at its end."""
     connection.execute(LANDING)
+    connection.execute("delete from landing")  # of a batch before in the same transaction
     ordered = candles if _is_ordered(candles) else candles[np.lexsort((candles["opened_at"], candles["series"]))]
     with connection.cursor() as cursor, cursor.copy("copy landing from stdin (format binary)") as copy:
         copy.write(COPY_HEADER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from titan.migrate import migrate
 @pytest.fixture(scope="session")
 def server() -> Iterator[None]:
     """A server to test on; the environment points at it until the suite ends."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Great Expectations warns of its own dependencies while it is imported
+        import expectations.suites  # noqa: F401
     if url := os.environ.get("TITAN_TEST_URL"):
         before = dict(os.environ)
         use_server(url)

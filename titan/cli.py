@@ -16,6 +16,7 @@ from ingest.timeframes import parse_timeframe
 from titan import output
 from titan.database import connect
 from titan.errors import BuildError, ExitCode, TitanError, UsageError
+from titan.log import configure, is_json, log
 from titan.settings import Settings
 
 app = typer.Typer(
@@ -24,38 +25,57 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Titan: a market-data warehouse that computes inside the database.\n\n"
-    "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done in part (rows in raw.quarantine, files that failed).",
+    "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done in part (rows in raw.quarantine, files that failed); 4 another run "
+    "is under way.\n\nWhere stderr is no terminal it gets JSON lines, under the run's id (TITAN_LOG=text or json chooses).",
 )
 db = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The database server and its schemas.")
 load = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Load candles from files, an exchange, or nowhere.")
+gate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What the gate found of the batches.")
+quarantine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rows that were turned away.")
 app.add_typer(db, name="db")
 app.add_typer(load, name="load")
+app.add_typer(gate, name="gate")
+app.add_typer(quarantine, name="quarantine")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def main() -> None:
     """Run the command line; failures that a user can act on end in one clear line and an exit code."""
+    configure()
     try:
         app()
     except TitanError as error:
-        output.err.print(f"error: {error}", style="red", markup=False)
-        if error.hint:
-            output.err.print(f"  {error.hint}", markup=False)
+        _say(str(error), error.hint)
         sys.exit(error.exit_code)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-        missing = (str(error).splitlines() or [""])[0]
-        output.err.print(f"error: the database is not ready: {missing}", style="red", markup=False)
-        output.err.print("  titan db start creates the schemas, titan build the models")
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
+        _say(
+            f"the database is not ready: {_first_line(error)}", "titan db start creates the schemas, titan build the models"
+        )
         sys.exit(ExitCode.FAILED)
     except psycopg.Error as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        output.err.print(f"error: the database failed: {reason}", style="red", markup=False)
-        output.err.print("  what was not committed has been rolled back; running the command again is safe")
+        _say(
+            f"the database failed: {_first_line(error)}",
+            "what was not committed has been rolled back; running the command again is safe",
+        )
         sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
-        output.err.print("interrupted; what was not committed has been rolled back")
+        _say("interrupted; what was not committed has been rolled back", None)
         sys.exit(130)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _say(message: str, hint: str | None) -> None:
+    """An error, on stderr: for a person, or a line of JSON."""
+    if is_json():
+        log.error(message, extra={"hint": hint} if hint else {})
+        return
+    output.err.print(f"error: {message}", style="red", markup=False)
+    if hint:
+        output.err.print(f"  {hint}", markup=False)
 
 
 # --- db -------------------------------------------------------------------------------------------------------------------
@@ -305,12 +325,13 @@ def status_command(as_json: Json = False) -> None:
 
     Example: titan status --json | jq .series
     """
+    from ingest.quarantine import count_by_reason
     from titan import status
 
     with connect() as connection:
         found = {
             "series": status.series(connection),
-            "quarantine": status.quarantine(connection),
+            "quarantine": count_by_reason(connection),
             "behind": status.behind(connection),
         }
     if as_json:
@@ -330,6 +351,12 @@ def run_command(
     symbols: Annotated[str, typer.Option(help="Separated by commas.")] = "BTC/USDT,ETH/USDT,SOL/USDT",
     timeframe: Annotated[str, typer.Option(help="Of the exchange's candles.")] = "1D",
     since: Annotated[str, typer.Option(help="First day to ask the exchange for.")] = "2020-01-01",
+    subscribed: Annotated[
+        bool, typer.Option("--subscribed", help="Load the series of config.subscription instead.")
+    ] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another run to end.")] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write what was done to this file, as Markdown.")] = None,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Run it as the flow, on PREFECT_API_URL's server.")] = False,
 ) -> None:
     """Start the database, load, build, test, and print a summary.
 
@@ -337,12 +364,263 @@ def run_command(
 
     Example: titan run data/BTCUSDT-1d.csv.gz
     """
-    from titan.run import run
+    wanted = tuple(symbol.strip() for symbol in symbols.split(",") if symbol.strip())
+    begin = _instant(since, "--since").date()
+    parse_timeframe(timeframe)
+    if paths and subscribed:
+        raise UsageError("--subscribed loads no files", hint="name files, or --subscribed, not both")
+    if prefect:
+        _run_as_flow(paths or [], subscribed, exchange, wanted, timeframe, begin, wait, report)
+        return
+    from titan.pipeline import Request
 
-    wanted = [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]
-    code = run(paths or [], exchange, wanted, timeframe, _instant(since, "--since"))
-    if code:
+    request = Request("run", tuple(paths or []), subscribed, exchange, wanted, timeframe, begin, wait_seconds=wait)
+    _run(request, report)
+
+
+@app.command("poll")
+def poll_command(
+    report: Annotated[Path | None, typer.Option(help="Write what was done to this file, as Markdown.")] = None,
+) -> None:
+    """Load what is new of the series of config.subscription, and build what that changes. Run it every minute if you like:
+    one that comes while another run is under way ends at once, with 4.
+
+    Example: titan poll
+    """
+    from titan.pipeline import Request
+
+    _run(Request("poll", is_subscribed=True, has_tests=False), report)
+
+
+def _run(request: Any, report: Path | None) -> None:
+    from titan import pipeline
+    from titan.show_run import Shown
+
+    progressed = pipeline.run(request, listener=Shown())
+    if report is not None:
+        from titan.report import markdown
+
+        _write(report, markdown(progressed))
+    if progressed.code:
+        raise typer.Exit(progressed.code)
+
+
+def _run_as_flow(paths: list[Path], subscribed: bool, *rest: Any) -> None:
+    from flows.pipeline import PARTIAL, SKIPPED, pipeline
+
+    exchange, symbols, timeframe, since, wait, report = rest
+    if report is not None:
+        raise UsageError("--report is for runs without Prefect", hint="a flow leaves its report as an artifact of its run")
+    state: Any = pipeline(
+        paths=[str(path) for path in paths],
+        is_subscribed=subscribed,
+        exchange=exchange,
+        symbols=list(symbols),
+        timeframe=timeframe,
+        since=since,
+        wait_seconds=wait,
+        return_state=True,
+    )
+    output.out.print(f"flow run {state.state_details.flow_run_id}: {state.name}: {state.message}", markup=False)
+    codes = {PARTIAL: ExitCode.PARTIAL, SKIPPED: ExitCode.BUSY}
+    if code := ExitCode.OK if state.name == "Completed" else codes.get(state.name, ExitCode.FAILED):
         raise typer.Exit(code)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+# --- gate, quarantine -----------------------------------------------------------------------------------------------------
+
+
+@gate.command("list")
+def gate_list(
+    stopped: Annotated[bool, typer.Option("--stopped", help="Only batches that were stopped whole.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List batches with their verdict and the expectations that they do not meet.
+
+    Example: titan gate list --stopped
+    """
+    from expectations.results import latest
+
+    with connect() as connection:
+        rows = latest(connection, verdict="stopped" if stopped else None, limit=limit)
+    _print(rows, as_json, "no batch" + (" was stopped" if stopped else " has passed the gate yet"))
+
+
+@gate.command("show")
+def gate_show(batch: Annotated[int, typer.Argument(help="Its number.")], as_json: Json = False) -> None:
+    """Show every expectation of a batch: severity, threshold, the worst value, and the series that fail.
+
+    Example: titan gate show 12
+    """
+    from expectations.results import of_batch
+
+    with connect() as connection:
+        rows = of_batch(connection, batch)
+    if not as_json:
+        for row in rows:
+            row["series"] = ", ".join(f"{one['symbol']} {one['value']:.6g}" for one in row["series"])
+    _print(rows, as_json, "")
+
+
+@gate.command("docs")
+def gate_docs(
+    batch: Annotated[list[int] | None, typer.Option(help="Of this batch; may be repeated.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="Of the last so many, if none is named.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Directory to write to; beside the database's data if not given.")] = None,
+) -> None:
+    """Write Great Expectations' data docs of batches, and print where the first page is.
+
+    Example: titan gate docs --batch 12
+    """
+    from expectations import data_docs
+
+    with connect() as connection, output.progress("writing data docs"):
+        page = data_docs.write(connection, out or data_docs.default_directory(), batch_ids=batch or [], last=last)
+    print(page)
+
+
+Ids = Annotated[list[int] | None, typer.Argument(help="Ids of rows, as list shows them.")]
+Reason = Annotated[str | None, typer.Option(help="Rows with this reason.")]
+Symbol = Annotated[str | None, typer.Option(help="Rows of this symbol.")]
+BatchNumber = Annotated[int | None, typer.Option(help="Rows of this load batch.")]
+All = Annotated[bool, typer.Option("--all", help="Every open row.")]
+
+
+@quarantine.command("list")
+def quarantine_list(
+    reason: Reason = None,
+    symbol: Symbol = None,
+    batch: BatchNumber = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Those released or dropped, instead of the open ones.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List rows in quarantine: id, why, where from, and their text.
+
+    Example: titan quarantine list --reason high_is_not_below_low
+    """
+    from ingest.quarantine import Selection, find
+
+    with connect() as connection:
+        rows = find(connection, Selection((), reason, symbol, batch), limit=limit, is_resolved=resolved)
+    if not as_json:
+        shown = ("quarantine_id", "batch_id", "exchange", "symbol", "timeframe", "reason", "origin", "row_number", "record")
+        rows = [
+            {name: row[name] for name in shown} | ({"resolution": row["resolution"]} if resolved else {}) for row in rows
+        ]
+    _print(rows, as_json, "nothing in quarantine" if not resolved else "nothing was released or dropped")
+
+
+@quarantine.command("show")
+def quarantine_show(row: Annotated[int, typer.Argument(help="Its id.")], as_json: Json = False) -> None:
+    """Show a row whole: its text, what could be read of it, the rule that it fails, and what became of it.
+
+    Example: titan quarantine show 7
+    """
+    from expectations import PREDICATES
+    from ingest.quarantine import Selection, find
+
+    with connect() as connection:
+        rows = find(connection, Selection((row,)), is_resolved=None)
+    if not rows:
+        raise UsageError(f"there is no row {row} in quarantine", hint="titan quarantine list shows the open ones")
+    found = rows[0]
+    found["meaning"] = {predicate.name: predicate.meaning for predicate in PREDICATES}.get(found["reason"])
+    if as_json:
+        print(json.dumps(found, default=str))
+        return
+    for name, value in found.items():
+        if value is not None:
+            output.out.print(f"{name}\t{json.dumps(value) if isinstance(value, dict) else value}", markup=False)
+
+
+@quarantine.command("release")
+def quarantine_release(
+    ids: Ids = None,
+    reason: Reason = None,
+    symbol: Symbol = None,
+    batch: BatchNumber = None,
+    everything: All = False,
+    corrections: Annotated[
+        list[str] | None, typer.Option("--set", help="A corrected value: close=42.5; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Send rows through the gate again, with corrected values if you give any; the good ones become candles.
+
+    A row that is still bad stays where it is, and the command says why and exits with 3, or with 1 if none got in.
+
+    Example: titan quarantine release 7 --set high=42.5
+    """
+    from ingest.quarantine import release
+
+    pairs = [pair.partition("=") for pair in corrections or []]
+    if wrong := [name for name, sign, _ in pairs if not sign]:
+        raise UsageError(f"--set {wrong[0]}: there is no = in it", hint="for example --set close=42.5")
+    with connect() as connection, output.progress("releasing"):
+        done = release(connection, _selection(ids, reason, symbol, batch, everything), {name: to for name, _, to in pairs})
+    if as_json:
+        print(json.dumps(vars(done)))
+    else:
+        if done.released:
+            batches = ", ".join(str(one) for one in done.batches)
+            output.out.print(f"{len(done.released):,} released (batch {batches}); titan build brings the models up to date")
+        for one, why in done.still_bad[:20]:
+            output.out.print(f"row {one} is still bad: {why}", style="yellow", markup=False)
+        if len(done.still_bad) > 20:
+            output.out.print(f"and {len(done.still_bad) - 20:,} more are still bad", style="yellow")
+        if not (done.released or done.still_bad):
+            output.out.print("no open row matches")
+    if done.still_bad:
+        raise typer.Exit(ExitCode.PARTIAL if done.released else ExitCode.FAILED)
+
+
+@quarantine.command("drop")
+def quarantine_drop(
+    ids: Ids = None,
+    reason: Reason = None,
+    symbol: Symbol = None,
+    batch: BatchNumber = None,
+    everything: All = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Decide that rows are bad. They stay in raw.quarantine, marked as dropped; loading them again says nothing of them.
+
+    Example: titan quarantine drop --reason close_is_within_range --symbol SPY --yes
+    """
+    from ingest.quarantine import drop
+
+    selection = _selection(ids, reason, symbol, batch, everything)
+    if not yes:
+        typer.confirm("Drop these rows?", abort=True)
+    with connect() as connection:
+        dropped = drop(connection, selection)
+    output.out.print(f"{len(dropped):,} dropped" if dropped else "no open row matches")
+
+
+def _selection(ids: list[int] | None, reason: str | None, symbol: str | None, batch: int | None, everything: bool) -> Any:
+    from ingest.quarantine import Selection
+
+    return Selection(ids or (), reason, symbol, batch, everything)
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+    if as_json:
+        print(json.dumps(rows, default=str))
+    elif rows:
+        output.table(rows)
+    else:
+        output.err.print(nothing, markup=False)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import psycopg
+from importlib import resources
 
+import psycopg
+from psycopg import sql
+
+from titan.correlation import connection_options
 from titan.errors import DatabaseUnavailableError
 from titan.settings import Settings
 
@@ -27,7 +31,7 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Co
             connect_timeout=10,
             application_name="titan",
             # A landing of a million rows stays in memory with that many temporary buffers; they are taken as needed.
-            options="-c timezone=UTC -c client_min_messages=warning -c temp_buffers=256MB",
+            options=f"-c timezone=UTC -c client_min_messages=warning -c temp_buffers=256MB {connection_options()}",
             autocommit=autocommit,
         )
     except psycopg.OperationalError as error:
@@ -46,3 +50,9 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Co
             hint="unset PGHOST to use the embedded server, or name a newer one",
         )
     return connection
+
+
+def statement(package: str, name: str, **parts: sql.Composable) -> sql.SQL | sql.Composed:
+    """The statement `name`.sql of a package, its parts filled in."""
+    text = sql.SQL(resources.files(package).joinpath(f"{name}.sql").read_text("utf-8"))
+    return text.format(**parts) if parts else text

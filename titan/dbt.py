@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt_common.invocation import get_invocation_id
 
+from titan.correlation import in_environment
 from titan.errors import BuildError
 from titan.settings import REPOSITORY
+
+log = logging.getLogger("titan.dbt")
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class NodeResult:
     seconds: float
     message: str
     failures: int
+    sql: str
 
 
 @dataclass
@@ -56,9 +63,11 @@ def invoke(
             on_start(str(event.data.description))
 
     runner = dbtRunner(manifest=manifest, callbacks=[heard])
-    outcome: dbtRunnerResult = runner.invoke(
-        [command, "--quiet", "--project-dir", str(project), "--profiles-dir", str(project), *arguments]
-    )
+    begun = time.monotonic()
+    with in_environment():
+        outcome: dbtRunnerResult = runner.invoke(
+            [command, "--quiet", "--project-dir", str(project), "--profiles-dir", str(project), *arguments]
+        )
     if outcome.exception is not None:
         raise BuildError(f"dbt {command}: {outcome.exception}") from outcome.exception
     results = getattr(outcome.result, "results", None)
@@ -68,6 +77,16 @@ def invoke(
     hooks = [result for result in results if result.node.resource_type == "operation" and result.status == "error"]
     if hooks:
         raise BuildError(f"dbt {command}: {hooks[0].message}")
+    log.info(
+        "dbt ended",
+        extra={
+            "command": command,
+            "invocation_id": get_invocation_id(),
+            "nodes": len(invocation.nodes),
+            "failed": [node.name for node in invocation.failed],
+            "seconds": round(time.monotonic() - begun, 3),
+        },
+    )
     return invocation
 
 
@@ -87,4 +106,5 @@ def _node(result: Any) -> NodeResult:
         seconds=float(result.execution_time),
         message=str(result.message or ""),
         failures=int(result.failures or 0),
+        sql=str(getattr(result.node, "compiled_code", None) or "").strip(),
     )

@@ -12,6 +12,7 @@ class ExitCode(IntEnum):
     FAILED = 1  # nothing was done, or a build or a test failed
     USAGE = 2  # the command line itself is wrong (typer's own code)
     PARTIAL = 3  # good rows landed, others are in raw.quarantine or some files failed
+    BUSY = 4  # another run is under way; nothing was done
 
 
 class TitanError(Exception):
@@ -44,3 +45,17 @@ class UsageError(TitanError):
 
 class BuildError(TitanError):
     """dbt could not build or some of its tests failed."""
+
+
+class GateError(TitanError):
+    """The gate stopped a batch whole: none of it got in."""
+
+    def __init__(self, message: str, *, hint: str, batch_id: int) -> None:
+        super().__init__(message, hint=hint)
+        self.batch_id = batch_id
+
+
+class BusyError(TitanError):
+    """Another run is under way."""
+
+    exit_code = ExitCode.BUSY

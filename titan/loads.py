@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import class_row
 
+from expectations.gate import preload
+from ingest.batch import Batch
+from ingest.clock import find_session
 from ingest.promotion import Promoted, promote
-from ingest.sources.exchange import fetch
+from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError
 from ingest.sources.files import UNNAMED_EXCHANGE, FileOptions, SessionQuestion, find_files, read_file
 from ingest.sources.synthetic import synthetic_batch
 from ingest.timeframes import parse_timeframe
 from titan.database import Connection
-from titan.errors import SourceError, TitanError, UsageError
+from titan.errors import GateError, SourceError, TitanError
+
+log = logging.getLogger("titan.loads")
 
 Progress = Callable[[str], None]
+
+# Periods before the last known candle that a poll asks for again: exchanges revise their newest ones.
+OVERLAP = 2
+
+_SUBSCRIPTIONS = """
+select
+    subscription.exchange,
+    subscription.symbol,
+    subscription.timeframe,
+    subscription.since::timestamp at time zone 'UTC' as since,
+    upper(observed.observed) as reached
+from config.subscription as subscription
+left join raw.instrument as instrument
+    on subscription.exchange = instrument.exchange and subscription.symbol = instrument.symbol
+left join raw.observed as observed
+    on instrument.instrument_id = observed.instrument_id and subscription.timeframe = observed.timeframe
+where subscription.is_active
+order by subscription.exchange, subscription.timeframe, subscription.symbol
+"""
+
+
+@dataclass(frozen=True)
+class _Subscription:
+    exchange: str
+    symbol: str
+    timeframe: str
+    since: datetime
+    reached: datetime | None
 
 
 @dataclass
@@ -28,6 +65,7 @@ class LoadReport:
     promoted: list[Promoted] = field(default_factory=list)
     failed: list[tuple[str, TitanError]] = field(default_factory=list)
     inferred: dict[str, dict[str, Any]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def quarantined(self) -> int:
@@ -50,25 +88,33 @@ def load_files(
     report = LoadReport()
 
     def session_of(question: SessionQuestion) -> tuple[str, str]:
-        return _session(connection, question)
+        with connection.transaction():
+            session = find_session(connection, **vars(question))
+        return session.session_id, session.timezone
 
-    for path in find_files(paths):
+    files = find_files(paths)
+    preload()
+    for path in files:
         progress(f"loading {path.name}")
         try:
             batch = read_file(path, options, session_of)
             report.inferred[batch.origin] = batch.details
-            promoted = promote(connection, batch)
-            if batch.market.exchange == UNNAMED_EXCHANGE and 2 * promoted.revised > promoted.read:
-                promoted.notices.append(
-                    f"{promoted.revised:,} candles differ from those of an earlier file of the same symbol: if it is "
-                    "another source, delete these and load it again with --exchange"
-                )
-            report.promoted.append(promoted)
+            _promote(connection, batch, report)
+            _warn_of_another_source(report)
         except psycopg.DataError as error:
             report.failed.append((str(path), SourceError(f"{path}: {str(error).splitlines()[0]}")))
         except TitanError as error:
             report.failed.append((str(path), error))
     return report
+
+
+def _warn_of_another_source(report: LoadReport) -> None:
+    last = report.promoted[-1] if report.promoted else None
+    if last and last.exchange == UNNAMED_EXCHANGE and 2 * last.revised > last.read:
+        last.notices.append(
+            f"{last.revised:,} candles differ from those of an earlier file of the same symbol: if it is "
+            "another source, delete these and load it again with --exchange"
+        )
 
 
 def load_exchange(
@@ -85,9 +131,48 @@ def load_exchange(
     def on_page(symbol: str, reached: datetime) -> None:
         progress(f"{exchange} {symbol}: reached {reached:%Y-%m-%d}")
 
+    period = parse_timeframe(timeframe)
     progress(f"asking {exchange} for {', '.join(symbols)}")
-    for batch in fetch(exchange.lower(), symbols, parse_timeframe(timeframe), since, on_page):
-        report.promoted.append(promote(connection, batch))
+    source = ExchangeSource(exchange.lower())
+    source.check(symbols, period)
+    preload()
+    for symbol in symbols:
+        _promote(connection, source.fetch(symbol, period, since, on_page), report)
+    return report
+
+
+def load_subscriptions(connection: Connection, progress: Progress = lambda text: None) -> LoadReport:
+    """Load what is new of every active series of config.subscription, one batch a series; one that fails does not stop the
+    others.
+
+    Raises ExchangeUnreachableError when no exchange at all can be reached.
+    """
+    report = LoadReport()
+    with connection.transaction(), connection.cursor(row_factory=class_row(_Subscription)) as cursor:
+        rows = cursor.execute(_SUBSCRIPTIONS).fetchall()
+    if not rows:
+        report.remarks.append("nothing to load: insert series into config.subscription (exchange, symbol, timeframe)")
+        return report
+    preload()
+    unreachable: list[ExchangeUnreachableError] = []
+    for exchange, series in groupby(rows, key=attrgetter("exchange")):
+        progress(f"asking {exchange}")
+        try:
+            source = ExchangeSource(exchange)
+        except TitanError as error:
+            report.failed.append((exchange, error))
+            unreachable += [error] if isinstance(error, ExchangeUnreachableError) else []
+            continue
+        for one in series:
+            try:
+                period = parse_timeframe(one.timeframe)
+                since = one.since if one.reached is None else one.reached - OVERLAP * timedelta(seconds=period.seconds)
+                source.check([one.symbol], period)
+                _promote(connection, source.fetch(one.symbol, period, since), report)
+            except TitanError as error:
+                report.failed.append((f"{exchange} {one.symbol} {one.timeframe}", error))
+    if unreachable and not report.promoted:
+        raise unreachable[0]
     return report
 
 
@@ -102,32 +187,28 @@ def load_synthetic(
 ) -> LoadReport:
     """Load the synthetic market."""
     batch = synthetic_batch(seed=seed, symbol_count=symbol_count, bar_count=bar_count, timeframe=timeframe, until=until)
-    return LoadReport([promote(connection, batch)])
+    report = LoadReport()
+    _promote(connection, batch, report)
+    return report
 
 
-def _session(connection: Connection, question: SessionQuestion) -> tuple[str, str]:
-    row: Any = connection.execute(
-        """
-        select session_id, timezone from config.session
-        where session_id = coalesce(
-            upper(%(named)s),
-            (
-                select session_id from raw.instrument
-                where
-                    exchange = %(exchange)s and market_type = %(market_type)s
-                    and symbol = any (%(symbols)s) and base_timeframe is not null
-                limit 1
-            ),
-            %(guess)s,
-            (
-                select session_id from config.exchange
-                where exchange in (%(exchange)s, '*') order by exchange = '*' limit 1
-            )
-        )
-        """,
-        vars(question),
-    ).fetchone()
-    connection.commit()
-    if row is None:
-        raise UsageError(f"unknown session {question.named!r}", hint="select session_id from config.session lists them")
-    return str(row[0]), str(row[1])
+def _promote(connection: Connection, batch: Batch, report: LoadReport) -> None:
+    """One batch; one that the gate stops does not stop the others."""
+    try:
+        promoted = promote(connection, batch)
+    except GateError as error:
+        log.warning("batch stopped", extra={"batch_id": error.batch_id, "origin": batch.origin, "error": str(error)})
+        report.failed.append((batch.origin, error))
+        return
+    report.promoted.append(promoted)
+    counts = ("read", "inserted", "revised", "unchanged", "duplicate", "unfinished", "settled")
+    log.info(
+        "batch promoted",
+        extra={
+            "batch_id": promoted.batch_id,
+            "origin": batch.origin,
+            "verdict": promoted.verdict,
+            "quarantined": dict(promoted.quarantined),
+            **{name: getattr(promoted, name) for name in counts},
+        },
+    )

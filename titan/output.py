@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from titan.log import log
+
 if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a second
     from ingest.promotion import Promoted
     from titan.dbt import Invocation
@@ -20,13 +22,14 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def progress(text: str) -> Iterator[Progress]:
-    """A line that says what is going on: live on a terminal, once for each step elsewhere."""
+def progress(text: str, *, is_logged: bool = True) -> Iterator[Progress]:
+    """A line that says what is going on: live on a terminal, logged once elsewhere."""
     if err.is_terminal:
         with err.status(text) as status:
             yield lambda step: status.update(step)
     else:
-        err.print(text, style="dim")
+        if is_logged:
+            log.info(text)
         yield lambda step: None
 
 
@@ -68,6 +71,8 @@ def show_load(report: LoadReport) -> None:
         out.print(message if message.startswith(origin) else f"{origin}: {message}", style="red", markup=False)
         if error.hint:
             out.print(f"  {error.hint}", markup=False)
+    for remark in report.remarks:
+        out.print(remark, markup=False)
 
 
 def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
@@ -82,6 +87,7 @@ def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
             ("duplicate", batch.duplicate),
             ("not finished yet", batch.unfinished),
             ("quarantined", sum(batch.quarantined.values())),
+            ("bad but settled before", batch.settled),
         )
         if count
     ]
@@ -96,6 +102,8 @@ def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
         out.print(f"  inferred: {told}", style="dim", markup=False)
     for notice in batch.notices:
         out.print(f"  {notice}", markup=False)
+    for finding in batch.warnings:
+        out.print(f"  the gate warns of {finding}", style="yellow", markup=False)
     for example in batch.examples:
         count = batch.quarantined[example.reason]
         value = f", value {example.value!r}" if example.value is not None else ""

@@ -38,11 +38,6 @@ cross join lateral (
 order by instrument.exchange, instrument.market_type, instrument.symbol, observed.timeframe
 """
 
-_QUARANTINE = """
-select reason, count(*)::integer as rows, max(quarantined_at) as latest
-from raw.quarantine group by reason order by count(*) desc, reason
-"""
-
 # What readers would see late: views that still read a replaced table, and changes that a model has not read yet.
 _BEHIND = """
 select progress.consumer as model, count(distinct change.seq)::integer as unread_changes
@@ -57,14 +52,15 @@ def series(connection: Connection) -> list[dict[str, Any]]:
     return _rows(connection, _STATUS)
 
 
-def quarantine(connection: Connection) -> list[dict[str, Any]]:
-    """One row per reason: how many records were turned away."""
-    return _rows(connection, _QUARANTINE)
-
-
 def behind(connection: Connection) -> list[dict[str, Any]]:
     """One row per model that has changes to read: `titan build` brings them up to date."""
     return _rows(connection, _BEHIND)
+
+
+def needs_build(connection: Connection) -> bool:
+    """Whether some model has changes to read, or none was ever built."""
+    built: Any = connection.execute("select exists (select from ops.definition)").fetchone()
+    return not built[0] or bool(behind(connection))
 
 
 def summary(connection: Connection) -> list[dict[str, Any]]:

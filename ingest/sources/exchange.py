@@ -28,33 +28,43 @@ class ExchangeUnreachableError(SourceError):
     """The exchange did not answer at all, as opposed to answering no."""
 
 
-def fetch(
-    exchange_id: str,
-    symbols: Sequence[str],
-    timeframe: Timeframe,
-    since: datetime,
-    on_page: Callable[[str, datetime], None] = lambda symbol, reached: None,
-) -> Iterator[Batch]:
-    """One batch of finished candles for each symbol, from `since` to now.
+class ExchangeSource:
+    """One exchange, its markets known.
 
-    `TITAN_CCXT_<EXCHANGE>` may hold ccxt's own options as JSON (a proxy, another host). Raises UsageError for an exchange,
-    symbol or timeframe that does not exist, ExchangeUnreachableError when there is no answer, SourceError when the answer
-    is an error or no candles.
+    `TITAN_CCXT_<EXCHANGE>` may hold ccxt's own options as JSON (a proxy, another host). Raises UsageError for an exchange
+    that does not exist, ExchangeUnreachableError when there is no answer, SourceError when the answer is an error.
     """
-    exchange = _open(exchange_id)
-    markets: dict[str, Any] = _call(exchange_id, exchange.load_markets)
-    if unknown := [symbol for symbol in symbols if symbol not in markets]:
-        raise UsageError(
-            f"{exchange_id} has no market {', '.join(unknown)}",
-            hint="symbols are written BASE/QUOTE, perpetuals BASE/QUOTE:SETTLE",
-        )
-    if timeframe.ccxt_name not in (exchange.timeframes or {}):
-        raise UsageError(
-            f"{exchange_id} has no {timeframe.name} candles",
-            hint=f"it has {', '.join(exchange.timeframes or {})}",
-        )
-    for symbol in symbols:
-        yield _batch(exchange, exchange_id, markets[symbol], timeframe, since, on_page)
+
+    def __init__(self, exchange_id: str) -> None:
+        self._id = exchange_id
+        self._exchange = _open(exchange_id)
+        self._markets: dict[str, Any] = _call(exchange_id, self._exchange.load_markets)
+
+    def check(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
+        """Raise UsageError for a symbol or a timeframe that the exchange does not have."""
+        if unknown := [symbol for symbol in symbols if symbol not in self._markets]:
+            raise UsageError(
+                f"{self._id} has no market {', '.join(unknown)}",
+                hint="symbols are written BASE/QUOTE, perpetuals BASE/QUOTE:SETTLE",
+            )
+        if timeframe.ccxt_name not in (self._exchange.timeframes or {}):
+            raise UsageError(
+                f"{self._id} has no {timeframe.name} candles",
+                hint=f"it has {', '.join(self._exchange.timeframes or {})}",
+            )
+
+    def fetch(
+        self,
+        symbol: str,
+        timeframe: Timeframe,
+        since: datetime,
+        on_page: Callable[[str, datetime], None] = lambda symbol, reached: None,
+    ) -> Batch:
+        """The finished candles of a symbol from `since` to now.
+
+        Raises ExchangeUnreachableError when there is no answer, SourceError when it is an error or no candles.
+        """
+        return _batch(self._exchange, self._id, self._markets[symbol], timeframe, since, on_page)
 
 
 def _open(exchange_id: str) -> Any:

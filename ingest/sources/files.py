@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, empty_candles
+from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles
 from ingest.sources.columns import Columns, assign_columns
 from ingest.sources.names import NameTells, parse_market, read_name, split_symbol
 from ingest.sources.tables import Table, read_table
@@ -110,7 +110,7 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
     candles["opened_at"] = opened_at
     faults = _Faults(table, symbols, series)
     faults.add(unnamed, "has_a_symbol", columns.position.get("symbol"))
-    faults.add(opened_at == MISSING, "time_is_readable", columns.position[role])
+    faults.add(opened_at == MISSING, "time_is_readable", columns.position[role], "opened_at")
     _fill_numbers(candles, table, columns, faults)
 
     market = Market(
@@ -139,7 +139,7 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
         rows_read=table.rows_read,
         record_of=table.record_of,
         as_of=datetime.now(UTC),
-        rejected=[*table.rejected, *faults.rejected],
+        rejected=[*table.rejected, *faults.rejected(candles)],
         details={name: value for name, value in details.items() if value},
     )
 
@@ -148,17 +148,26 @@ class _Faults:
     """Rows that cannot be typed, each under the first reason found."""
 
     def __init__(self, table: Table, symbols: list[str], series: npt.NDArray[np.int16]) -> None:
-        self.rejected: list[Rejected] = []
         self.is_faulty = np.zeros(len(table.row_numbers), dtype=bool)
         self._table, self._symbols, self._series = table, symbols, series
+        self._reasons: dict[int, tuple[str, str | None]] = {}
+        self._unreadable: dict[int, set[str]] = {}
 
-    def add(self, rows: npt.NDArray[np.bool_], reason: str, column: int | None) -> None:
-        for at in np.flatnonzero(rows & ~self.is_faulty).tolist():
-            number = int(self._table.row_numbers[at])
+    def add(self, rows: npt.NDArray[np.bool_], reason: str, column: int | None, name: str | None = None) -> None:
+        for at in np.flatnonzero(rows).tolist():
             value = None if column is None else str(self._table.columns[column][at])
-            symbol = self._symbols[self._series[at]]
-            self.rejected.append(Rejected(number, reason, value, self._table.record_of(number), symbol))
+            self._reasons.setdefault(at, (reason, value))
+            self._unreadable.setdefault(at, set()).update([name] if name else [])
         self.is_faulty |= rows
+
+    def rejected(self, candles: Candles) -> list[Rejected]:
+        """The faulty rows, with what could be read of them."""
+        found: list[Rejected] = []
+        for at, (reason, value) in sorted(self._reasons.items()):
+            number = int(self._table.row_numbers[at])
+            record, symbol = self._table.record_of(number), self._symbols[self._series[at]]
+            found.append(Rejected(number, reason, value, record, symbol, candle_of(candles[at], self._unreadable[at])))
+        return found
 
 
 def _strings(column: pa.Array) -> pd.Series[str]:
@@ -257,7 +266,7 @@ def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Fau
     for name in (*PRICE_COLUMNS, "volume"):
         values, is_bad = _numbers(table.columns[columns.position[name]])
         candles[name] = values
-        faults.add(is_bad, "volume_is_a_number" if name == "volume" else "price_is_a_number", columns.position[name])
+        faults.add(is_bad, "volume_is_a_number" if name == "volume" else "price_is_a_number", columns.position[name], name)
     for name in ("quote_volume", "trade_count"):
         if name not in columns.position:
             continue
@@ -267,7 +276,7 @@ def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Fau
         is_bad &= ~is_absent
         candles[name] = np.where(is_absent, 0, numbers)
         candles[f"has_{name}"] = ~is_absent
-        faults.add(is_bad, f"{name}_is_a_number", columns.position[name])
+        faults.add(is_bad, f"{name}_is_a_number", columns.position[name], name)
 
 
 def _numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:

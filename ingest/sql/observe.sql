@@ -1,4 +1,4 @@
--- Adds a range to what a series' source was asked about; publishes what is new of it, from where observation ended before:
+-- Adds ranges to what a series' source was asked about; publishes what is new of them, from where observation ended before:
 -- a period between the two that was not finished then is now.
 with standing as (
     select coalesce(
@@ -11,16 +11,16 @@ with standing as (
 
 extended as (
     insert into raw.observed as series (instrument_id, timeframe, observed)
-    select %(instrument_id)s, %(timeframe)s, tstzmultirange(tstzrange(%(from_at)s, %(until_at)s))
+    select %(instrument_id)s, %(timeframe)s, %(observed)s::tstzmultirange
     from standing
-    where not standing.observed @> tstzrange(%(from_at)s, %(until_at)s)
+    where not standing.observed @> %(observed)s::tstzmultirange
     on conflict (instrument_id, timeframe) do update set observed = series.observed + excluded.observed
     returning 1
 ),
 
 added as (
     select
-        tstzmultirange(tstzrange(%(from_at)s, %(until_at)s)) - standing.observed as added,
+        %(observed)s::tstzmultirange - standing.observed as added,
         upper(standing.observed) as ended_at
     from standing
     where exists (select from extended)

@@ -68,7 +68,7 @@ def _timed_copy(connection: Connection, blocks: list[bytes]) -> float:
 
 
 def _clear(connection: Connection) -> None:
-    connection.execute("truncate raw.ohlcv, raw.ohlcv_revision, raw.observed, raw.load_batch, ops.change")
+    connection.execute("truncate raw.ohlcv, raw.ohlcv_revision, raw.observed, raw.load_batch, ops.gate_result, ops.change")
     connection.commit()
 
 

@@ -30,7 +30,9 @@ def titan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 def commands() -> list[list[str]]:
     found = [["db", name] for name in ("start", "stop", "status", "url")]
     found += [["load", name] for name in ("file", "exchange", "synthetic")]
-    return [*found, ["delete"], ["build"], ["run"], ["status"]]
+    found += [["gate", name] for name in ("list", "show", "docs")]
+    found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
+    return [*found, ["delete"], ["build"], ["run"], ["poll"], ["status"]]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

@@ -160,7 +160,8 @@ def test_an_unsorted_file_lands_like_a_sorted_one(warehouse: Warehouse, tmp_path
 
 def test_a_batch_of_only_bad_rows_creates_no_instrument(warehouse: Warehouse, tmp_path: Path) -> None:
     report = load(warehouse, write(tmp_path, f"{HEADER}\n{FAULTS['price_is_finite']}\n"), timeframe="1h")
-    assert report.quarantined == 1
+    assert "stopped by the gate" in str(report.failed[0][1])
+    assert warehouse.query("select reason, resolution from raw.quarantine") == [("price_is_finite", None)]
     assert warehouse.value("select count(*) from raw.instrument") == 0
 
 

@@ -1,0 +1,69 @@
+"""What the gate found, read back from ops.gate_result."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from titan.database import Connection
+from titan.errors import UsageError
+
+# One row per batch, newest first, with the expectations that are not met.
+_BATCHES = """
+select
+    gate_result.batch_id,
+    load_batch.origin,
+    gate_result.suite,
+    gate_result.verdict,
+    (
+        select string_agg(
+            result.expectation || coalesce(' ' || to_char(result.observed, 'FM999999999990.0999'), ''), ', ' order by number
+        )
+        from rows from (
+            jsonb_to_recordset(gate_result.results) as (expectation text, is_met boolean, observed double precision)
+        ) with ordinality as result (expectation, is_met, observed, number)
+        where not result.is_met
+    ) as unmet,
+    load_batch.rows_read,
+    load_batch.rows_quarantined,
+    gate_result.judged_at
+from ops.gate_result as gate_result
+inner join raw.load_batch as load_batch on gate_result.batch_id = load_batch.batch_id
+where
+    (%(run_id)s::uuid is null or gate_result.run_id = %(run_id)s)
+    and (%(verdict)s::text is null or gate_result.verdict = %(verdict)s)
+order by gate_result.batch_id desc
+limit %(limit)s
+"""
+
+
+def of_run(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:
+    """One row per batch of a run: its verdict and the expectations that are not met."""
+    return _rows(connection, _BATCHES, run_id=run_id, verdict=None, limit=None)
+
+
+def latest(connection: Connection, *, verdict: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+    """One row per batch, newest first, of any verdict or of the one named."""
+    return _rows(connection, _BATCHES, run_id=None, verdict=verdict, limit=limit)
+
+
+def of_batch(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
+    """One row per expectation of a batch. Raises UsageError when the gate has not seen it."""
+    rows = _rows(
+        connection,
+        """
+        select expectation, severity, threshold, is_met, observed, series
+        from ops.expectation_result where batch_id = %(batch_id)s
+        """,
+        batch_id=batch_id,
+    )
+    if not rows:
+        raise UsageError(f"batch {batch_id} has no gate result", hint="titan gate list shows those that have")
+    return rows
+
+
+def _rows(connection: Connection, query: str, **parameters: Any) -> list[dict[str, Any]]:
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode(), parameters).fetchall()

@@ -1,0 +1,113 @@
+"""Great Expectations: the suites, made from the lists of predicates and measures, and the judgement of a profile.
+
+What is judged is the profile of a batch, one row per series: how many rows fail each predicate, and the measures. So the
+cost is that of the series, not of the candles, and every failing row is counted (Great Expectations itself returns only
+some of the rows that fail). Importing this module takes seconds; expectations.gate.preload does it aside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+import great_expectations as gx
+import pandas as pd
+from great_expectations.core.batch_definition import BatchDefinition
+from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.metadata_types import FailureSeverity
+
+from expectations.measures import MEASURES
+from expectations.predicates import PREDICATES
+from expectations.settings import READABLE, Setting
+from expectations.verdict import Finding, Profile, Verdict
+
+RESULT_FORMAT = {
+    "result_format": "COMPLETE",
+    "unexpected_index_column_names": ["symbol"],
+    "return_unexpected_index_query": False,
+}
+SHOWN_SERIES = 20
+
+_MINIMA = {measure.name for measure in MEASURES if measure.is_minimum}
+_MEANINGS = {
+    READABLE: "No row that cannot be read.",
+    **{predicate.name: f"No row of which it is true that {predicate.meaning}." for predicate in PREDICATES},
+    **{measure.name: measure.meaning for measure in MEASURES},
+}
+
+
+def new_context() -> EphemeralDataContext:
+    """A context in memory, silent: no progress bars, no telemetry."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+def batch_definition(context: EphemeralDataContext, name: str) -> BatchDefinition[Any]:
+    """Where a profile is handed over as a data frame."""
+    source = context.data_sources.add_pandas(name)
+    return source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+
+
+@cache
+def _standing_batch_definition() -> BatchDefinition[Any]:
+    return batch_definition(new_context(), "batch")
+
+
+def make_suite(name: str, settings: Sequence[Setting]) -> gx.ExpectationSuite:
+    """The suite of a kind of candles, `intraday` or `daily`, under the given settings."""
+    return gx.ExpectationSuite(name=name, expectations=[_expectation(setting) for setting in settings])
+
+
+def _expectation(setting: Setting) -> Expectation:
+    is_minimum = setting.expectation in _MINIMA
+    return ExpectColumnValuesToBeBetween(
+        column=setting.expectation,
+        description=f"{setting.expectation}: {_MEANINGS[setting.expectation]}",
+        severity=FailureSeverity(setting.severity),
+        min_value=setting.threshold if is_minimum else None,
+        max_value=None if is_minimum else setting.threshold,
+    )
+
+
+def as_frame(profile: Profile, settings: Sequence[Setting]) -> pd.DataFrame:
+    """What is judged of the profile, as Great Expectations takes it: the symbol, and doubles."""
+    names = [setting.expectation for setting in settings]
+    return pd.DataFrame(profile, columns=["symbol", *names]).astype(dict.fromkeys(names, "float64"))
+
+
+def judge(suite: str, settings: Sequence[Setting], profile: Profile) -> Verdict:
+    """Let Great Expectations judge a profile."""
+    frame = as_frame(profile, settings)
+    batch = _standing_batch_definition().get_batch(batch_parameters={"dataframe": frame})
+    outcome = batch.validate(make_suite(suite, settings), result_format=RESULT_FORMAT)
+    by_column = {
+        result.expectation_config.kwargs["column"]: result for result in outcome.results if result.expectation_config
+    }
+    return Verdict(suite, [_finding(setting, by_column[setting.expectation], frame) for setting in settings], profile)
+
+
+def _finding(setting: Setting, result: Any, frame: pd.DataFrame) -> Finding:
+    if result.exception_info.get("raised_exception"):
+        raise RuntimeError(f"{setting.expectation}: {result.exception_info['exception_message']}")
+    column = frame[setting.expectation]
+    worst = column.min() if setting.expectation in _MINIMA else column.max()
+    failing = [
+        {"symbol": one["symbol"], "value": one[setting.expectation]}
+        for one in (result.result.get("unexpected_index_list") or [])[:SHOWN_SERIES]
+    ]
+    return Finding(
+        setting.expectation,
+        setting.severity,
+        setting.threshold,
+        bool(result.success),
+        None if pd.isna(worst) else float(worst),
+        failing,
+    )

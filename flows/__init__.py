@@ -1,0 +1,1 @@
+"""Prefect flows: thin. Each calls what the command line calls, a step a task."""

@@ -1,0 +1,127 @@
+"""How the times of a batch are read: its timeframe in the timezone of its session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ingest.timeframes import Timeframe
+from titan.database import Connection
+from titan.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Session:
+    """A row of config.session, as far as times depend on it."""
+
+    session_id: str
+    is_24_7: bool
+    trading_days_per_week: int
+    timezone: str
+
+
+def find_session(
+    connection: Connection,
+    exchange: str,
+    *,
+    named: str | None = None,
+    market_type: str = "spot",
+    symbols: Sequence[str] = (),
+    guess: str | None = None,
+) -> Session:
+    """The session that is named, else the one that these instruments have, else the guess, else the exchange's own.
+
+    Raises UsageError when the one named does not exist.
+    """
+    row = connection.execute(
+        """
+        select session_id, is_24_7, trading_days_per_week, timezone from config.session
+        where session_id = coalesce(
+            upper(%(named)s),
+            (
+                select session_id from raw.instrument
+                where
+                    exchange = %(exchange)s and market_type = %(market_type)s
+                    and symbol = any (%(symbols)s) and base_timeframe is not null
+                limit 1
+            ),
+            %(guess)s,
+            (
+                select session_id from config.exchange
+                where exchange in (%(exchange)s, '*') order by exchange = '*' limit 1
+            )
+        )
+        """,
+        {
+            "named": named,
+            "exchange": exchange,
+            "market_type": market_type,
+            "symbols": list(symbols),
+            "guess": guess,
+        },
+    ).fetchone()
+    if row is None:
+        raise UsageError(f"unknown session {named!r}", hint="select session_id from config.session lists them")
+    session_id, is_24_7, trading_days_per_week, timezone = row
+    return Session(str(session_id), bool(is_24_7), int(str(trading_days_per_week)), str(timezone))
+
+
+@dataclass(frozen=True)
+class Clock:
+    """SQL for the times of landed candles."""
+
+    timeframe: Timeframe
+    session: Session
+
+    @property
+    def suite(self) -> str:
+        """Which of the two kinds of candles these are: `intraday` or `daily` (a day or longer)."""
+        return "intraday" if self.timeframe.is_intraday else "daily"
+
+    @property
+    def closed_at(self) -> sql.Composable:
+        """SQL: the exclusive end of the period that begins at landing.opened_at. Days are those of the timezone."""
+        if self.timeframe.is_intraday or self.session.timezone == "UTC":
+            return sql.SQL("(landing.opened_at + {}::interval)").format(sql.Literal(self.timeframe.interval))
+        return sql.SQL("((landing.opened_at at time zone {zone} + {period}::interval) at time zone {zone})").format(
+            zone=sql.Literal(self.session.timezone), period=sql.Literal(self.timeframe.interval)
+        )
+
+    def periods(self, from_at: str, until_at: str) -> sql.Composable:
+        """SQL: how many periods lie between two instants, as SQL; null where only a calendar could tell."""
+        names = {
+            "from_at": sql.SQL(from_at),
+            "until_at": sql.SQL(until_at),
+            "zone": sql.Literal(self.session.timezone),
+            "seconds": sql.Literal(self.timeframe.seconds),
+            "days": sql.Literal(self.session.trading_days_per_week),
+        }
+        if self.timeframe.base_unit == "MO":
+            text = "(select extract(year from span) * 12 + extract(month from span) from age({until_at}, {from_at}) as span)"
+        elif self.session.is_24_7 or self.timeframe.base_unit == "W":
+            text = "floor(extract(epoch from ({until_at}) - ({from_at})) / {seconds} + 0.01)"  # a week may be an hour short
+        elif self.timeframe.is_intraday:
+            text = "null"
+        else:
+            text = """(
+                select count(*)
+                from generate_series(
+                    ({from_at}) at time zone {zone}, ({until_at}) at time zone {zone} - interval '1 day', interval '1 day'
+                ) as date
+                where extract(isodow from date) <= {days}
+            )"""
+        return sql.SQL(f"({text})::double precision").format(**names)
+
+    @property
+    def is_on_grid(self) -> sql.Composable:
+        """SQL: whether landing.opened_at begins a period. Sessions that open at half past have bars that do, too."""
+        if self.timeframe.is_intraday:
+            seconds = self.timeframe.seconds if self.session.is_24_7 else min(self.timeframe.seconds, 1800)
+            return sql.SQL("date_bin({}::interval, landing.opened_at, timestamptz 'epoch') = landing.opened_at").format(
+                sql.Literal(f"{seconds} seconds")
+            )
+        return sql.SQL("date_trunc({}, landing.opened_at, {}) = landing.opened_at").format(
+            sql.Literal(self.timeframe.truncation), sql.Literal(self.session.timezone)
+        )

@@ -1,0 +1,51 @@
+"""Logs: what happens, under the id of the run. JSON lines on stderr where nobody watches; a terminal shows results instead.
+
+`TITAN_LOG=json` or `TITAN_LOG=text` chooses, whatever stderr is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+from pythonjsonlogger.json import JsonFormatter
+
+from titan.correlation import run_id
+
+log = logging.getLogger("titan")
+
+
+def is_json() -> bool:
+    """Whether stderr gets JSON lines."""
+    chosen = os.environ.get("TITAN_LOG", "")
+    return chosen == "json" or (chosen != "text" and not sys.stderr.isatty())
+
+
+def configure() -> None:
+    """Set the log up for a command; a flow's logs go where Prefect sends them."""
+    log.handlers.clear()
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    if not is_json():
+        log.addHandler(logging.NullHandler())
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = JsonFormatter(
+        "{asctime}{levelname}{message}",
+        "%Y-%m-%dT%H:%M:%SZ",
+        style="{",
+        rename_fields={"asctime": "time", "levelname": "level", "message": "event"},
+        json_ensure_ascii=False,
+    )
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    handler.addFilter(_stamp)
+    log.addHandler(handler)
+
+
+def _stamp(record: logging.LogRecord) -> bool:
+    record.run_id = str(run_id())
+    record.levelname = record.levelname.lower()
+    return True
