@@ -8,10 +8,12 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 unexport PYTHONDONTWRITEBYTECODE # what is in .venv is compiled once, not at every start
 
-.PHONY: help run test soak lint bench lock clean
+.PHONY: help install run test soak lint bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+install: $(VENV)/run.stamp ## what Titan runs on, into .venv
 
 run: $(VENV)/run.stamp ## start the database, load, build, test, and print a summary (DATA=path for your own files)
 	@$(BIN)/titan run $(if $(DATA),$(foreach path,$(DATA),"$(path)")) || [ $$? -eq 3 ] # 3: rows in quarantine, as it said

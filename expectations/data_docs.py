@@ -19,7 +19,7 @@ def default_directory() -> Path:
 
 
 def write(connection: Connection, directory: Path, *, batch_ids: Sequence[int] = (), last: int = 20) -> Path:
-    """Write the pages of the given batches, or of the last ones; returns the page to open.
+    """Write the pages of the given batches, or of the last ones; returns the page to open: the batch's, or the index.
 
     Batches are judged again, from their stored profile and with the thresholds that held then. Raises UsageError when one
     has no result, TitanError when the directory cannot be written to.
@@ -84,4 +84,5 @@ def _render(rows: list[dict[str, Any]], directory: Path) -> Path:
             run_id=RunIdentifier(run_name=name, run_time=row["judged_at"]),
         )
     context.build_data_docs(site_names=["titan"])
-    return directory / "index.html"
+    pages = list(directory.glob(f"validations/*/batch {rows[0]['batch_id']}/*/*.html"))
+    return pages[0] if len(rows) == 1 and pages else directory / "index.html"

@@ -37,8 +37,8 @@ SHOWN_SERIES = 20
 
 _MINIMA = {measure.name for measure in MEASURES if measure.is_minimum}
 _MEANINGS = {
-    READABLE: "No row that cannot be read.",
-    **{predicate.name: f"No row of which it is true that {predicate.meaning}." for predicate in PREDICATES},
+    READABLE: "Rows that cannot be read.",
+    **{predicate.name: f"Rows of which {predicate.meaning}." for predicate in PREDICATES},
     **{measure.name: measure.meaning for measure in MEASURES},
 }
 
@@ -70,7 +70,8 @@ def _expectation(setting: Setting) -> Expectation:
     is_minimum = setting.expectation in _MINIMA
     return ExpectColumnValuesToBeBetween(
         column=setting.expectation,
-        description=f"{setting.expectation}: {_MEANINGS[setting.expectation]}",
+        description=f"At {'least' if is_minimum else 'most'} {setting.threshold:g} ({setting.severity}). "
+        f"{_MEANINGS[setting.expectation]}",
         severity=FailureSeverity(setting.severity),
         min_value=setting.threshold if is_minimum else None,
         max_value=None if is_minimum else setting.threshold,

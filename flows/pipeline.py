@@ -24,7 +24,7 @@ from prefect.context import get_run_context
 from prefect.states import Cancelled, Completed, Failed
 
 from titan import correlation, report
-from titan.errors import BusyError, ExitCode
+from titan.errors import BusyError, ExitCode, TitanError
 from titan.pipeline import RETRY_DELAYS, Progressed, Request, Step, may_pass, run
 
 SKIPPED, PARTIAL = "Skipped", "Partial"
@@ -69,6 +69,8 @@ def _run(request: Request) -> State[Any]:
             progressed = run(request, attempt=_as_task)
         except BusyError as error:
             return Cancelled(name=SKIPPED, message=str(error))
+        except TitanError as error:
+            return Failed(message=str(error))
         create_markdown_artifact(
             key=f"titan-{request.command}", markdown=report.markdown(progressed), description=progressed.outcome
         )

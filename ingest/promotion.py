@@ -93,6 +93,7 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         rejected = [*inspected.rejected]
         if len(inspected.candles) and not inspected.verdict.stopping:
             rejected += _make_current(connection, batch, clock, inspected, result)
+        rejected.sort(key=lambda row: row.row_number)
         _report(connection, batch, clock, inspected, rejected, result)
     if inspected.verdict.stopping:
         raise _stopped(batch, inspected, result)

@@ -10,10 +10,22 @@ from typing import Any
 
 import pytest
 
+from ingest.sources import exchange as source
+from tests.local_exchange import SINCE, LocalExchange, local_exchange
 from tests.servers import temporary_server
 from tests.warehouse import DATABASE, SHARED, TEMPLATE, Warehouse, create_database, seal_template, use_database, use_server
 from titan import dbt
+from titan.database import connect
 from titan.migrate import migrate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dbt_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """dbt's output, away from that of other workers and from the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
+            patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +53,8 @@ def manifest(server: None) -> Any:
     migrate()
     result = dbt.invoke("run")
     assert not result.failed, [(node.name, node.message) for node in result.failed]
+    with connect() as connection:
+        connection.execute("truncate ops.build")
     seal_template(TEMPLATE)
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
@@ -63,3 +77,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared with real market data here")
     return SHARED
+
+
+@pytest.fixture
+def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExchange]:
+    """Binance on loopback, with five daily candles of BTC/USDT since SINCE; nobody waits between attempts."""
+    with local_exchange() as exchange:
+        exchange.add("BTCUSDT", SINCE, "1d", [100 + at for at in range(5)])
+        monkeypatch.setenv("TITAN_CCXT_BINANCE", exchange.ccxt_options())
+        monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
+        yield exchange

@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 STEPS = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000}
 
 

@@ -42,8 +42,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 def main() -> None:
     """Run the command line; failures that a user can act on end in one clear line and an exit code."""
-    configure()
     try:
+        configure()
         app()
     except TitanError as error:
         _say(str(error), error.hint)
@@ -70,7 +70,7 @@ def _first_line(error: Exception) -> str:
 
 def _say(message: str, hint: str | None) -> None:
     """An error, on stderr: for a person, or a line of JSON."""
-    if is_json():
+    if is_json() and log.handlers:
         log.error(message, extra={"hint": hint} if hint else {})
         return
     output.err.print(f"error: {message}", style="red", markup=False)
@@ -619,6 +619,8 @@ def _print(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
         print(json.dumps(rows, default=str))
     elif rows:
         output.table(rows)
+    elif is_json():
+        log.info(nothing)
     else:
         output.err.print(nothing, markup=False)
 

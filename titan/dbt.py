@@ -14,6 +14,7 @@ from dbt_common.invocation import get_invocation_id
 
 from titan.correlation import in_environment
 from titan.errors import BuildError
+from titan.log import event
 from titan.settings import REPOSITORY
 
 log = logging.getLogger("titan.dbt")
@@ -65,9 +66,7 @@ def invoke(
     runner = dbtRunner(manifest=manifest, callbacks=[heard])
     begun = time.monotonic()
     with in_environment():
-        outcome: dbtRunnerResult = runner.invoke(
-            [command, "--quiet", "--project-dir", str(project), "--profiles-dir", str(project), *arguments]
-        )
+        outcome: dbtRunnerResult = runner.invoke([command, *_options(project), *arguments])
     if outcome.exception is not None:
         raise BuildError(f"dbt {command}: {outcome.exception}") from outcome.exception
     results = getattr(outcome.result, "results", None)
@@ -77,22 +76,28 @@ def invoke(
     hooks = [result for result in results if result.node.resource_type == "operation" and result.status == "error"]
     if hooks:
         raise BuildError(f"dbt {command}: {hooks[0].message}")
-    log.info(
+    event(
+        log,
         "dbt ended",
-        extra={
-            "command": command,
-            "invocation_id": get_invocation_id(),
-            "nodes": len(invocation.nodes),
-            "failed": [node.name for node in invocation.failed],
-            "seconds": round(time.monotonic() - begun, 3),
-        },
+        command=command,
+        invocation_id=get_invocation_id(),
+        nodes=len(invocation.nodes),
+        failed=[node.name for node in invocation.failed],
+        seconds=round(time.monotonic() - begun, 3),
     )
     return invocation
 
 
+def _options(project: Path) -> list[str]:
+    """The project, and nothing on the console: results are told by us, logs/dbt.log has the rest."""
+    return ["--log-level", "none", "--project-dir", str(project), "--profiles-dir", str(project)]
+
+
 def parse_manifest(project: Path = REPOSITORY) -> Any:
     """Read the project once, for many invocations in one process."""
-    outcome = dbtRunner().invoke(["parse", "--quiet", "--project-dir", str(project), "--profiles-dir", str(project)])
+    outcome = dbtRunner().invoke(
+        ["parse", "--log-level", "none", "--project-dir", str(project), "--profiles-dir", str(project)]
+    )
     if outcome.exception is not None:
         raise BuildError(f"dbt parse: {outcome.exception}") from outcome.exception
     return outcome.result

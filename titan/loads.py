@@ -24,6 +24,7 @@ from ingest.sources.synthetic import synthetic_batch
 from ingest.timeframes import parse_timeframe
 from titan.database import Connection
 from titan.errors import GateError, SourceError, TitanError
+from titan.log import event
 
 log = logging.getLogger("titan.loads")
 
@@ -197,18 +198,17 @@ def _promote(connection: Connection, batch: Batch, report: LoadReport) -> None:
     try:
         promoted = promote(connection, batch)
     except GateError as error:
-        log.warning("batch stopped", extra={"batch_id": error.batch_id, "origin": batch.origin, "error": str(error)})
+        event(log, "batch stopped", logging.WARNING, batch_id=error.batch_id, origin=batch.origin, error=str(error))
         report.failed.append((batch.origin, error))
         return
     report.promoted.append(promoted)
     counts = ("read", "inserted", "revised", "unchanged", "duplicate", "unfinished", "settled")
-    log.info(
+    event(
+        log,
         "batch promoted",
-        extra={
-            "batch_id": promoted.batch_id,
-            "origin": batch.origin,
-            "verdict": promoted.verdict,
-            "quarantined": dict(promoted.quarantined),
-            **{name: getattr(promoted, name) for name in counts},
-        },
+        batch_id=promoted.batch_id,
+        origin=batch.origin,
+        verdict=promoted.verdict,
+        quarantined=dict(promoted.quarantined),
+        **{name: getattr(promoted, name) for name in counts},
     )

@@ -38,9 +38,9 @@ def table(rows: list[dict[str, Any]], *, title: str | None = None, is_report: bo
     if not rows:
         return
     if not out.is_terminal and not is_report:
-        out.print("\t".join(rows[0]), markup=False)
+        print("\t".join(rows[0]))
         for row in rows:
-            out.print("\t".join(_text(value) for value in row.values()), markup=False)
+            print("\t".join(_field(value) for value in row.values()))
         return
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name, value in rows[0].items():
@@ -48,6 +48,12 @@ def table(rows: list[dict[str, Any]], *, title: str | None = None, is_report: bo
     for row in rows:
         grid.add_row(*(_text(value) for value in row.values()))
     out.print(grid)
+
+
+def _field(value: Any) -> str:
+    """A value for a program: exact, empty for null, with the escapes of PostgreSQL's COPY."""
+    text = "" if value is None else value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
 
 def _text(value: Any) -> str:

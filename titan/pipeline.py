@@ -26,6 +26,7 @@ from titan.correlation import run_id
 from titan.database import Connection, connect
 from titan.errors import BuildError, DatabaseUnavailableError, ExitCode, GateError, TitanError
 from titan.loads import LoadReport, Progress, load_exchange, load_files, load_subscriptions, load_synthetic
+from titan.log import event
 from titan.run_lock import RunLock, held
 from titan.settings import Settings
 
@@ -174,14 +175,17 @@ def run(request: Request, *, attempt: Attempt = attempt_here, listener: Listener
         message = "; ".join(f"{name}: {error}" for name, error in progressed.errors.items()) or None
         try:
             lock.execute(
-                "update ops.run set finished_at = clock_timestamp(), outcome = %s, message = %s where run_id = %s",
-                progressed.outcome,
-                message,
-                run_id(),
+                """
+                update ops.run set finished_at = clock_timestamp(), outcome = %(outcome)s, message = %(message)s
+                where run_id = %(run_id)s
+                """,
+                outcome=progressed.outcome,
+                message=message,
+                run_id=run_id(),
             )
         except (TitanError, psycopg.Error) as error:
             progressed.errors.setdefault("summary", error)
-    log.info("run ended", extra={"command": request.command, "outcome": progressed.outcome, "errors": message})
+    event(log, "run ended", command=request.command, outcome=progressed.outcome, errors=message)
     return progressed
 
 
@@ -189,43 +193,51 @@ def _take(step: Step, progressed: Progressed, lock: RunLock, attempt: Attempt, l
     """Attempt a step until it succeeds or there is no use; a failure is kept, and the steps after it decide."""
     listener.begun(step)
     begun = time.monotonic()
-    numbers = iter(range(1, 100))
     try:
         with listener.progress(step) as progress:
-            attempt(step, lambda: _once(step, next(numbers), progressed, lock, progress))
+            attempt(step, lambda: _once(step, progressed, lock, progress))
     except (TitanError, psycopg.Error) as error:
         progressed.errors[step.name] = error
     progressed.seconds[step.name] = time.monotonic() - begun
     listener.ended(step, progressed)
 
 
-def _once(step: Step, number: int, progressed: Progressed, lock: RunLock, progress: Progress) -> None:
-    """One attempt, recorded in ops.step: under the lock, or not at all."""
-    key = (run_id(), step.name, number)
-    lock.execute("insert into ops.step (run_id, step, attempt) values (%s, %s, %s)", *key)
-    log.info("step begun", extra={"step": step.name, "attempt": number})
+def _once(step: Step, progressed: Progressed, lock: RunLock, progress: Progress) -> None:
+    """One attempt, recorded in ops.step: under the lock, or not at all. A flow that is run again goes on counting."""
+    (number,) = lock.execute(
+        """
+        insert into ops.step (run_id, step, attempt)
+        select %(run_id)s, %(step)s, count(*) + 1 from ops.step where run_id = %(run_id)s and step = %(step)s
+        returning attempt
+        """,
+        run_id=run_id(),
+        step=step.name,
+    )
+    event(log, "step begun", step=step.name, attempt=number)
     begun = time.monotonic()
     try:
         step.action(progressed, progress)
     except (TitanError, psycopg.Error) as error:
-        about = {"step": step.name, "attempt": number, "error": str(error), "may_pass": may_pass(error)}
-        log.warning("step failed", extra=about)
-        if not may_pass(error):
-            _end(lock, key, "failed", str(error))
+        event(
+            log, "step failed", logging.WARNING, step=step.name, attempt=number, error=str(error), may_pass=may_pass(error)
+        )
+        _end(lock, step, number, "failed", str(error))
         raise
-    _end(lock, key, "done", None)
-    log.info("step done", extra={"step": step.name, "attempt": number, "seconds": round(time.monotonic() - begun, 3)})
+    _end(lock, step, number, "done", None)
+    event(log, "step done", step=step.name, attempt=number, seconds=round(time.monotonic() - begun, 3))
 
 
-def _end(lock: RunLock, key: tuple[Any, str, int], outcome: str, message: str | None) -> None:
+def _end(lock: RunLock, step: Step, attempt: int, outcome: str, message: str | None) -> None:
     lock.execute(
         """
-        update ops.step set finished_at = clock_timestamp(), outcome = %s, message = %s
-        where run_id = %s and step = %s and attempt = %s
+        update ops.step set finished_at = clock_timestamp(), outcome = %(outcome)s, message = %(message)s
+        where run_id = %(run_id)s and step = %(step)s and attempt = %(attempt)s
         """,
-        outcome,
-        message,
-        *key,
+        outcome=outcome,
+        message=message,
+        run_id=run_id(),
+        step=step.name,
+        attempt=attempt,
     )
 
 

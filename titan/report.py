@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from titan.correlation import run_id
@@ -56,11 +57,26 @@ def _count(name: str, progressed: Progressed) -> dict[str, str]:
         told = (
             f"{len(report.promoted)} batches, {new:,} new candles, {revised:,} revised, {report.quarantined:,} quarantined"
         )
+    elif name == "gate" and progressed.gate:
+        told = gate_counts(progressed)
     elif name == "build" and progressed.built:
         told = f"{len(progressed.built.nodes) - len(progressed.built.failed)} of {len(progressed.built.nodes)} models"
     elif name == "test" and progressed.tested:
         told = f"{len(progressed.tested.nodes) - len(progressed.tested.failed)} of {len(progressed.tested.nodes)} tests"
     return {"result": told}
+
+
+def gate_counts(progressed: Progressed) -> str:
+    """How many batches passed, were warned of, were stopped."""
+    verdicts = Counter(row["verdict"] for row in progressed.gate)
+    return f"{counted(len(progressed.gate), 'batch')}: " + ", ".join(
+        f"{count} {verdict}" for verdict, count in verdicts.items()
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """1 batch, 2 batches."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es'}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -42,15 +42,19 @@ class RunLock:
                 raise BusyError(f"another run is under way{holder}", hint="it is safe to try again when it has ended")
             time.sleep(_POLL_SECONDS)
         connection.execute(
-            "insert into ops.run (run_id, command) values (%s, %s) on conflict (run_id) do nothing",
+            """
+            insert into ops.run (run_id, command) values (%s, %s)
+            on conflict (run_id) do update set finished_at = null, outcome = null, message = null
+            """,
             (run_id(), self._command),
         )
         self._connection = connection
         return connection
 
-    def execute(self, query: str, *parameters: Any) -> None:
-        """Record something of the run, under the lock."""
-        self.acquire().execute(query.encode(), parameters)
+    def execute(self, query: str, **parameters: Any) -> Any:
+        """Record something of the run, under the lock; returns the row that the statement returns, if any."""
+        cursor = self.acquire().execute(query.encode(), parameters)
+        return cursor.fetchone() if cursor.description else None
 
     def close(self) -> None:
         """Let go."""

@@ -8,6 +8,7 @@ from titan import output, status
 from titan.errors import TitanError
 from titan.loads import Progress
 from titan.pipeline import Listener, Progressed, Step
+from titan.report import gate_counts
 from titan.settings import Settings
 
 HEADINGS = {"load": "Load", "gate": "Gate", "build": "Build", "test": "Test", "summary": "Summary"}
@@ -36,7 +37,7 @@ class Shown(Listener):
         if step.name == "load":
             output.show_load(progressed.report)
         elif step.name == "gate":
-            _show_gate(progressed)
+            output.out.print(gate_counts(progressed) if progressed.gate else "no batch to judge")
         elif step.name == "build" and progressed.built:
             output.show_build(progressed.built, seconds)
         elif step.name == "build" and step.name not in progressed.errors:
@@ -61,14 +62,6 @@ class Shown(Listener):
         output.out.print(f'  psql "{self._settings.url}" -c "{status.FIRST_QUERY}"\n', markup=False)
         output.table(progressed.first_query, is_report=True)
         output.out.print(f"\nConnect with: {self._settings.url}", markup=False)
-
-
-def _show_gate(progressed: Progressed) -> None:
-    counts = {
-        verdict: sum(row["verdict"] == verdict for row in progressed.gate) for verdict in ("passed", "warned", "stopped")
-    }
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    output.out.print(f"{len(progressed.gate)} batches: {told}" if progressed.gate else "no batch to judge")
 
 
 def _heading(text: str) -> None:

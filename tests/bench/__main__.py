@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import append, promotion
+from tests.bench import append, gate, promotion
 from tests.servers import temporary_server
 
-BENCHMARKS = {"promotion": promotion.main, "append": append.main}
+BENCHMARKS = {"promotion": promotion.main, "gate": gate.main, "append": append.main}
 
 
 def main() -> int:

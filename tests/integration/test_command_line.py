@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.warehouse import Warehouse, create_database
+from tests.warehouse import DATABASE, Warehouse, create_database
 from titan.cli import app
 from titan.settings import Settings
 
@@ -116,9 +116,9 @@ def test_a_database_that_is_down_is_said_in_a_line(server: None) -> None:
 
 
 def test_a_database_that_was_never_migrated_is_said_in_a_line(server: None) -> None:
-    create_database("titan_test_bare")
+    create_database(f"{DATABASE}_bare")
     for arguments in (["status"], ["load", "synthetic"], ["build"]):
-        result = titan(*arguments, PGDATABASE="titan_test_bare")
+        result = titan(*arguments, PGDATABASE=f"{DATABASE}_bare")
         assert result.returncode == 1
         assert "titan db start" in result.stderr
         assert "Traceback" not in result.stderr

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.servers import temporary_server
-from tests.warehouse import Warehouse, create_database
+from tests.warehouse import DATABASE, Warehouse, create_database
 from titan import migrate as migrations
 from titan.database import connect
 from titan.errors import DatabaseUnavailableError, MigrationError
@@ -19,7 +19,7 @@ from titan.migrate import available, migrate
 from titan.server import EmbeddedServer
 from titan.settings import Settings
 
-BARE = "titan_test_bare"
+BARE = f"{DATABASE}_bare"
 
 
 @pytest.fixture

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.sources import exchange as source
 from ingest.sources.exchange import ExchangeUnreachableError
-from tests.local_exchange import LocalExchange, local_exchange
-from tests.warehouse import Warehouse, instant
+from tests.local_exchange import SINCE, LocalExchange
+from tests.warehouse import Warehouse
 from titan.errors import SourceError, UsageError
 from titan.loads import LoadReport, load_exchange
 
-SINCE = instant("2024-01-01")
-
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
-
-
-@pytest.fixture
-def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExchange]:
-    with local_exchange() as exchange:
-        exchange.add("BTCUSDT", SINCE, "1d", [100 + at for at in range(5)])
-        monkeypatch.setenv("TITAN_CCXT_BINANCE", exchange.ccxt_options())
-        monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
-        yield exchange
 
 
 def load(warehouse: Warehouse, symbol: str = "BTC/USDT", timeframe: str = "1d", since: datetime = SINCE) -> LoadReport:
