@@ -21,7 +21,7 @@ from titan.migrate import migrate
 
 @pytest.fixture(scope="session", autouse=True)
 def dbt_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """dbt's output, away from that of other workers and from the user's own."""
+    """dbt's output, away from the user's own."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))

@@ -19,8 +19,7 @@ from titan import dbt
 from titan.database import Connection, connect
 from titan.settings import REPOSITORY, Settings
 
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")  # each has databases of its own, be the server shared or not
-DATABASE = f"titan_test_{WORKER}"
+DATABASE = "titan_test"
 TEMPLATE = f"{DATABASE}_template"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -394,12 +394,13 @@ def poll_command(
 
 def _run(request: Any, report: Path | None) -> None:
     from titan import pipeline
+    from titan.report import markdown
     from titan.show_run import Shown
 
+    if report is not None:
+        _write(report, "")  # a mistyped path is said now, not after everything is done
     progressed = pipeline.run(request, listener=Shown())
     if report is not None:
-        from titan.report import markdown
-
         _write(report, markdown(progressed))
     if progressed.code:
         raise typer.Exit(progressed.code)

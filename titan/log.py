@@ -35,8 +35,8 @@ def configure() -> None:
 
     Raises UsageError when TITAN_RUN_ID is no id.
     """
-    run_id()
     log.handlers.clear()
+    run_id()
     log.propagate = False
     log.setLevel(logging.INFO)
     if not is_json():

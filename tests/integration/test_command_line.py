@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.commands import TITAN, titan
 from tests.warehouse import DATABASE, Warehouse, create_database
 from titan.cli import app
 from titan.settings import Settings
 
-TITAN = str(Path(sys.executable).with_name("titan"))
 CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
     f"2024-01-0{day},{day},{day},{day},{day},1\n" for day in range(1, 9)
 )
-
-
-def titan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TITAN, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
 
 
 def commands() -> list[list[str]]:
@@ -56,7 +48,7 @@ def test_the_commands_listed_here_are_all_that_there_are() -> None:
 
 
 def test_url_prints_a_libpq_url_and_nothing_else(warehouse: Warehouse) -> None:
-    result = titan("db", "url")
+    result = subprocess.run([TITAN, "db", "url"], capture_output=True, text=True, check=False)
     assert (result.stdout, result.stderr) == (Settings.from_environment().url + "\n", "")
 
 

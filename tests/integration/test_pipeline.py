@@ -17,7 +17,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.integration.test_command_line import CANDLES, TITAN, titan
+from tests.commands import TITAN, titan
+from tests.integration.test_command_line import CANDLES
 from tests.local_exchange import LocalExchange
 from tests.warehouse import Warehouse
 from titan import correlation, pipeline
@@ -275,8 +276,10 @@ def test_a_stopped_file_does_not_stop_the_others_and_leaves_data_docs(
 def test_the_report_is_written_where_asked(warehouse: Warehouse, candles: Path, tmp_path: Path) -> None:
     assert titan("run", str(candles), "--report", str(tmp_path / "report.md")).returncode == 0
     assert (tmp_path / "report.md").read_text().startswith("# run: done\n")
+    runs = warehouse.value("select count(*) from ops.run")
     nowhere = titan("run", str(candles), "--report", str(tmp_path / "no" / "report.md"))
     assert (nowhere.returncode, "cannot be written" in nowhere.stderr) == (2, True)
+    assert warehouse.value("select count(*) from ops.run") == runs  # said before anything is done
 
 
 # --- poll -----------------------------------------------------------------------------------------------------------------
@@ -334,7 +337,9 @@ def test_polls_whose_exchange_is_away_are_tried_again(
 
 def test_the_flow_takes_the_same_steps_under_its_own_id(warehouse: Warehouse, candles: Path, tmp_path: Path) -> None:
     candles.write_text(CANDLES + "2024-01-09,9,1,9,9,1\n")
-    result = titan("run", "--prefect", str(candles), PREFECT_HOME=str(tmp_path / "prefect"), PREFECT_API_URL="")
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    command = [TITAN, "run", "--prefect", str(candles)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == ExitCode.PARTIAL, result.stdout + result.stderr
     said = result.stdout.strip().splitlines()[-1]
     assert said.endswith("Partial: 1 rows in quarantine")

@@ -10,7 +10,7 @@ import pytest
 
 from ingest import quarantine
 from ingest.quarantine import Selection
-from tests.integration.test_command_line import titan
+from tests.commands import titan
 from tests.warehouse import Row, Warehouse, instant, make_batch
 from titan.errors import UsageError
 from titan.loads import FileOptions, load_files
