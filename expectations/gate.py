@@ -27,7 +27,7 @@ from ingest.clock import Clock
 from titan.database import Connection, statement
 
 _PREDICATE_NAMES = tuple(predicate.name for predicate in PREDICATES)
-_MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
+MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def inspect(connection: Connection, batch: Batch, clock: Clock) -> Inspected:
             rejected.append(reject(batch, row_number, series, reason))
     remaining = _without_settled(connection, batch, rejected)
     if batch.is_piecemeal:  # each row by itself: no measure of the whole, and none stops the others
-        settings = tuple(Setting(one.expectation, "warning", 0) for one in settings if one.expectation not in _MEASURE_NAMES)
+        settings = tuple(Setting(one.expectation, "warning", 0) for one in settings if one.expectation not in MEASURE_NAMES)
     return Inspected(
         candles,
         remaining,
@@ -176,7 +176,7 @@ def _profile(connection: Connection, batch: Batch, clock: Clock, candles: Candle
     unnamed = [{"symbol": symbol} for symbol in failing if symbol not in batch.symbols]
     return [
         {
-            **dict.fromkeys(("first_at", "last_at", *_MEASURE_NAMES)),
+            **dict.fromkeys(("first_at", "last_at", *MEASURE_NAMES)),
             **one,
             "bad_row_share": share,
             **{name: failing.get(one["symbol"], Counter())[name] for name in (READABLE, *_PREDICATE_NAMES)},

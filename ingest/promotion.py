@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import TimestamptzRange
 
-from expectations.gate import Inspected, inspect, record, reject
+from expectations.gate import MEASURE_NAMES, Inspected, inspect, record, reject
 from expectations.verdict import Finding, Profile
 from ingest import quarantine
 from ingest.batch import Batch, Candles, Rejected, instant
@@ -107,7 +107,7 @@ def _report(
     result.unfinished = inspected.unfinished
     result.settled = inspected.settled
     result.verdict = inspected.verdict.name
-    result.warnings = [finding for finding in inspected.verdict.warnings if finding.threshold]
+    result.warnings = [finding for finding in inspected.verdict.warnings if finding.expectation in MEASURE_NAMES]
     result.quarantined = Counter(row.reason for row in rejected)
     result.examples = list({row.reason: row for row in reversed(rejected)}.values())[::-1]
     if batch.is_piecemeal:  # its rows are in quarantine already

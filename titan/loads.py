@@ -100,8 +100,8 @@ def load_files(
         try:
             batch = read_file(path, options, session_of)
             report.inferred[batch.origin] = batch.details
-            _promote(connection, batch, report)
-            _warn_of_another_source(report)
+            if promoted := _promote(connection, batch, report):
+                _warn_of_another_source(promoted)
         except psycopg.DataError as error:
             report.failed.append((str(path), SourceError(f"{path}: {str(error).splitlines()[0]}")))
         except TitanError as error:
@@ -109,11 +109,10 @@ def load_files(
     return report
 
 
-def _warn_of_another_source(report: LoadReport) -> None:
-    last = report.promoted[-1] if report.promoted else None
-    if last and last.exchange == UNNAMED_EXCHANGE and 2 * last.revised > last.read:
-        last.notices.append(
-            f"{last.revised:,} candles differ from those of an earlier file of the same symbol: if it is "
+def _warn_of_another_source(promoted: Promoted) -> None:
+    if promoted.exchange == UNNAMED_EXCHANGE and 2 * promoted.revised > promoted.read:
+        promoted.notices.append(
+            f"{promoted.revised:,} candles differ from those of an earlier file of the same symbol: if it is "
             "another source, delete these and load it again with --exchange"
         )
 
@@ -193,14 +192,14 @@ def load_synthetic(
     return report
 
 
-def _promote(connection: Connection, batch: Batch, report: LoadReport) -> None:
+def _promote(connection: Connection, batch: Batch, report: LoadReport) -> Promoted | None:
     """One batch; one that the gate stops does not stop the others."""
     try:
         promoted = promote(connection, batch)
     except GateError as error:
         event(log, "batch stopped", logging.WARNING, batch_id=error.batch_id, origin=batch.origin, error=str(error))
         report.failed.append((batch.origin, error))
-        return
+        return None
     report.promoted.append(promoted)
     counts = ("read", "inserted", "revised", "unchanged", "duplicate", "unfinished", "settled")
     event(
@@ -212,3 +211,4 @@ def _promote(connection: Connection, batch: Batch, report: LoadReport) -> None:
         quarantined=dict(promoted.quarantined),
         **{name: getattr(promoted, name) for name in counts},
     )
+    return promoted

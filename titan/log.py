@@ -16,6 +16,7 @@ from pythonjsonlogger.json import JsonFormatter
 from titan.correlation import run_id
 
 log = logging.getLogger("titan")
+log.setLevel(logging.INFO)  # who listens decides where it goes: a command's stderr, a flow's page
 
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, **fields: Any) -> None:
@@ -38,7 +39,6 @@ def configure() -> None:
     log.handlers.clear()
     run_id()
     log.propagate = False
-    log.setLevel(logging.INFO)
     if not is_json():
         log.addHandler(logging.NullHandler())
         return
