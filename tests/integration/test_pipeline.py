@@ -348,3 +348,34 @@ def test_the_flow_takes_the_same_steps_under_its_own_id(warehouse: Warehouse, ca
     assert warehouse.query("select distinct run_id::text from raw.load_batch") == [(flow_run_id,)]
     steps = warehouse.query("select step, outcome from ops.step order by started_at")
     assert steps == [(name, "done") for name in ("load", "gate", "build", "test", "summary")]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_flow_run_tells_how_it_ended(warehouse: Warehouse, candles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_LOGGING_EXTRA_LOGGERS", "")  # there is no server to send logs to
+    from flows import pipeline as flows
+
+    artifacts: list[str] = []
+    monkeypatch.setattr(flows, "_flow_run_id", lambda: RUN_ID)
+    monkeypatch.setattr(flows, "_as_task", pipeline.attempt_here)
+    monkeypatch.setattr(flows, "create_markdown_artifact", lambda **artifact: artifacts.append(artifact["markdown"]))
+
+    with held("run"):
+        skipped = flows.poll.fn()
+    assert (skipped.name, skipped.type.value) == ("Skipped", "CANCELLED")
+    assert "another run is under way: run" in skipped.message
+    done = flows.pipeline.fn(paths=[str(candles)], is_subscribed=False, wait_seconds=0)
+    assert (done.name, done.type.value) == ("Completed", "COMPLETED")
+    candles.write_text(CANDLES + "2024-01-09,9,1,9,9,1\n")
+    partial = flows.pipeline.fn(paths=[str(candles)], is_subscribed=False, wait_seconds=0)
+    assert (partial.name, partial.type.value) == ("Partial", "COMPLETED")
+    warehouse.query("delete from bars.candle where closed_at = '2024-01-05'")
+    failed = flows.pipeline.fn(paths=[str(candles)], is_subscribed=False, wait_seconds=0)
+    assert (failed.name, failed.type.value) == ("Failed", "FAILED")
+    assert "candles_equal_raw" in failed.message
+    assert [text.splitlines()[0] for text in artifacts] == [
+        f"# pipeline: {how}" for how in ("done", "done in part", "failed")
+    ]
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    assert "cannot connect" in flows.poll.fn().message
