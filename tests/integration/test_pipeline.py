@@ -244,6 +244,7 @@ def test_a_failing_test_is_named_with_its_sql(warehouse: Warehouse, candles: Pat
     warehouse.query("delete from bars.candle where closed_at = '2024-01-05'")
     progressed = run(candles, has_tests=True)
     assert progressed.code == ExitCode.FAILED
+    assert warehouse.query("select attempt, outcome from ops.step where step = 'test'") == [(1, "failed")]
     text = markdown(progressed)
     assert "# run: failed" in text
     assert "## test `candles_equal_raw`: fail" in text

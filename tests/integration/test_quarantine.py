@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -124,6 +124,15 @@ def test_a_released_row_observes_its_own_period_and_no_more(warehouse: Warehouse
     )
     warehouse.build()
     warehouse.assert_incremental_equals_full()
+
+
+def test_a_candle_that_is_not_finished_is_not_released(warehouse: Warehouse) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    rows = [Row(hour - timedelta(hours=at), 10.0, volume=1.0 if at else -1.0) for at in range(30)]
+    warehouse.load(make_batch(rows))
+    row = ids(warehouse)["volume_is_not_negative"]
+    done = quarantine.release(warehouse.connection, Selection([row]), {"volume": "1"})
+    assert (done.released, done.still_bad) == ([], [(row, "unfinished")])
 
 
 def test_rows_of_several_markets_are_released_at_once_or_none_is(warehouse: Warehouse) -> None:
