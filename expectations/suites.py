@@ -7,6 +7,7 @@ some of the rows that fail). Importing this module takes seconds; expectations.g
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -27,6 +28,8 @@ from expectations.measures import MEASURES
 from expectations.predicates import PREDICATES
 from expectations.settings import READABLE, Setting
 from expectations.verdict import Finding, Profile, Verdict
+
+logging.getLogger("great_expectations").setLevel(logging.WARNING)  # each context would tell of its temporary directory
 
 RESULT_FORMAT = {
     "result_format": "COMPLETE",

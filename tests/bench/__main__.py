@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from tests.bench import append, gate, promotion
@@ -16,6 +17,7 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in BENCHMARKS]:
         print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
+    logging.disable(logging.INFO)  # figures alone
     for name in wanted:
         with temporary_server(is_durable=True):
             BENCHMARKS[name]()

@@ -42,7 +42,8 @@ def main() -> None:
         what = "fresh" if fresh else "known already"
         print(f"gate, {len(batch.candles):,} landed rows, {what}, medians of {ROUNDS} rounds")
         print(f"  gate              {median(gated):6.3f} s")
-        print(f"  load without it   {median(promoted) - median(gated):6.3f} s; the gate takes {ratio:.2f} of that")
+        remark = f"; the gate takes {ratio:.2f} of that" if fresh else ""
+        print(f"  load without it   {median(promoted) - median(gated):6.3f} s{remark}")
 
 
 def _gate(connection: Connection, batch: Batch) -> float:
