@@ -15,12 +15,15 @@ from uuid import UUID
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "titan")
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # what is said before and after the run
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import get_run_context
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed
 
 from titan import correlation, report
@@ -61,6 +64,16 @@ def pipeline(
 def poll() -> State[Any]:
     """Keep the series of config.subscription up to date; gives way to a run that is under way."""
     return _run(Request("poll", is_subscribed=True, has_tests=False))
+
+
+def check_server() -> None:
+    """Raise TitanError when the server that PREFECT_API_URL names does not answer; without one, Prefect starts its own."""
+    url = PREFECT_API_URL.value()
+    if url and (error := get_client(sync_client=True).api_healthcheck()) is not None:
+        raise TitanError(
+            f"the Prefect server at {url} does not answer: {error}",
+            hint="start it, unset PREFECT_API_URL to do with a temporary one, or run without --prefect",
+        )
 
 
 def _run(request: Request) -> State[Any]:

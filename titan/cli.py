@@ -407,11 +407,12 @@ def _run(request: Any, report: Path | None) -> None:
 
 
 def _run_as_flow(paths: list[Path], subscribed: bool, *rest: Any) -> None:
-    from flows.pipeline import PARTIAL, SKIPPED, pipeline
+    from flows.pipeline import PARTIAL, SKIPPED, check_server, pipeline
 
     exchange, symbols, timeframe, since, wait, report = rest
     if report is not None:
         raise UsageError("--report is for runs without Prefect", hint="a flow leaves its report as an artifact of its run")
+    check_server()
     state: Any = pipeline(
         paths=[str(path) for path in paths],
         is_subscribed=subscribed,

@@ -351,6 +351,15 @@ def test_the_flow_takes_the_same_steps_under_its_own_id(warehouse: Warehouse, ca
     assert steps == [(name, "done") for name in ("load", "gate", "build", "test", "summary")]
 
 
+def test_a_prefect_server_that_is_away_is_a_line(warehouse: Warehouse, candles: Path) -> None:
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    command = [TITAN, "run", "--prefect", str(candles)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (result.returncode, "the Prefect server at http://127.0.0.1:1/api does not answer" in result.stderr) == (1, True)
+    assert [json.loads(line)["level"] for line in result.stderr.splitlines()] == ["error"]
+    assert warehouse.value("select count(*) from ops.run") == 0
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_flow_run_tells_how_it_ended(warehouse: Warehouse, candles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_LOGGING_EXTRA_LOGGERS", "")  # there is no server to send logs to
