@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from psycopg.rows import dict_row
 
+from expectations.verdict import Profile
 from titan.database import Connection
 from titan.errors import TitanError, UsageError
 from titan.settings import home
@@ -19,7 +21,9 @@ def default_directory() -> Path:
 
 
 def write(connection: Connection, directory: Path, *, batch_ids: Sequence[int] = (), last: int = 20) -> Path:
-    """Write the pages of the given batches, or of the last ones; returns the page to open: the batch's, or the index.
+    """Write the pages of the given batches, or of the last ones, in place of those that are there.
+
+    Returns the page to open: that of the batch if it is one, or else the index.
 
     Batches are judged again, from their stored profile and with the thresholds that held then. Raises UsageError when one
     has no result, TitanError when the directory cannot be written to.
@@ -74,15 +78,24 @@ def _render(rows: list[dict[str, Any]], directory: Path) -> Path:
         definition = context.validation_definitions.add(
             ValidationDefinition(
                 name=name,
-                data=batch_definition(context, f"{name} {Path(row['origin']).name}"),
+                data=batch_definition(context, f"{name} {row['origin'].replace('/', '-')[-80:]}"),
                 suite=context.suites.add(suite),
             )
         )
         definition.run(
-            batch_parameters={"dataframe": as_frame(row["profile"], settings)},
+            batch_parameters={"dataframe": as_frame(_escaped(row["profile"]), settings)},
             result_format=RESULT_FORMAT,
             run_id=RunIdentifier(run_name=name, run_time=row["judged_at"]),
         )
     context.build_data_docs(site_names=["titan"])
     pages = list(directory.glob(f"validations/*/batch {rows[0]['batch_id']}/*/*.html"))
-    return pages[0] if len(rows) == 1 and pages else directory / "index.html"
+    if not pages:  # Great Expectations prints what went wrong and goes on
+        raise TitanError(
+            f"data docs cannot be written to {directory}", hint="--out DIR, an empty directory or one of data docs"
+        )
+    return pages[0] if len(rows) == 1 else directory / "index.html"
+
+
+def _escaped(profile: Profile) -> Profile:
+    """Symbols come from files, and Great Expectations puts them into its pages as they are."""
+    return [{**one, "symbol": escape(one["symbol"])} for one in profile]

@@ -18,11 +18,11 @@ import numpy as np
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from expectations.measures import FEWEST_ROWS, MEASURES
+from expectations.measures import FEWEST_ROWS, FEWEST_SESSION_PERIODS, MEASURES
 from expectations.predicates import PREDICATES
 from expectations.settings import READABLE, Setting, read_settings
 from expectations.verdict import Profile, Verdict
-from ingest.batch import Batch, Candles, Rejected, candle_of, instant
+from ingest.batch import Batch, Candles, Rejected, candle_of, instant, plain
 from ingest.clock import Clock
 from titan.database import Connection, statement
 
@@ -57,11 +57,9 @@ def inspect(connection: Connection, batch: Batch, clock: Clock) -> Inspected:
     settings = read_settings(connection, batch.market.exchange, clock.suite)
     failing = _mark(connection, batch, clock)
     candles = _without(connection, batch.candles, [row_number for row_number, _, _ in failing])
-    rejected = [*batch.rejected]
-    for row_number, series, reason in failing:
-        if reason != "unfinished" or batch.is_piecemeal:
-            rejected.append(reject(batch, row_number, series, reason))
-    remaining = _without_settled(connection, batch, rejected)
+    turned_away = [row for row in failing if row[2] != "unfinished" or batch.is_piecemeal]
+    rejected = [*batch.rejected, *reject(batch, turned_away)]
+    remaining = unsettled(connection, batch, rejected)
     if batch.is_piecemeal:  # each row by itself: no measure of the whole, and none stops the others
         settings = tuple(Setting(one.expectation, "warning", 0) for one in settings if one.expectation not in MEASURE_NAMES)
     return Inspected(
@@ -87,17 +85,13 @@ def record(connection: Connection, batch_id: int, verdict: Verdict) -> None:
     )
 
 
-def reject(batch: Batch, row_number: int, series: int, reason: str) -> Rejected:
-    """A landed row that does not get in."""
-    at = int(np.searchsorted(batch.candles["row_number"], row_number))
-    return Rejected(
-        row_number,
-        reason,
-        None,
-        batch.record_of(row_number),
-        batch.symbols[series],
-        candle_of(batch.candles[at]),
-    )
+def reject(batch: Batch, rows: Sequence[tuple[int, int, str]]) -> list[Rejected]:
+    """Landed rows that do not get in, given as (row number, series, reason)."""
+    places = np.searchsorted(batch.candles["row_number"], [row_number for row_number, _, _ in rows])
+    return [
+        Rejected(row_number, reason, None, batch.record_of(row_number), batch.symbols[series], candle_of(candle))
+        for (row_number, series, reason), candle in zip(rows, plain(batch.candles[places]), strict=True)
+    ]
 
 
 def _mark(connection: Connection, batch: Batch, clock: Clock) -> list[tuple[int, int, str]]:
@@ -124,14 +118,15 @@ def _mark(connection: Connection, batch: Batch, clock: Clock) -> list[tuple[int,
 def _without(connection: Connection, candles: Candles, row_numbers: list[int]) -> Candles:
     if not row_numbers:
         return candles
-    connection.execute("delete from landing where row_number = any (%s)", (row_numbers,))
+    # Of one type, or the server compares every row with every number.
+    connection.execute("delete from landing where row_number = any (%s::bigint[])", (row_numbers,))
     return candles[~np.isin(candles["row_number"], row_numbers)]
 
 
-def _without_settled(connection: Connection, batch: Batch, rejected: list[Rejected]) -> list[Rejected]:
+def unsettled(connection: Connection, batch: Batch, rejected: list[Rejected]) -> list[Rejected]:
     """Those that nobody has released or dropped: a file with a bad line that was seen to is not complained of again."""
-    if not rejected:
-        return []
+    if batch.is_piecemeal or not rejected:
+        return rejected
     market = batch.market
     settled = set(
         connection.execute(
@@ -200,6 +195,8 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
         last_at=sql.SQL("{}::timestamptz").format(sql.Literal(last_at)),
         is_day_or_longer=sql.Literal(not clock.timeframe.is_intraday),
         seconds=sql.Literal(clock.timeframe.seconds),
+        # Until holidays are known, a few weeks of a session may hold too many of them.
+        fewest_periods=sql.Literal(1 if clock.session.is_24_7 else FEWEST_SESSION_PERIODS),
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(

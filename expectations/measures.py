@@ -42,3 +42,6 @@ MEASURES: tuple[Measure, ...] = (
 
 # Below this, one bad row would be a large share.
 FEWEST_ROWS = 20
+
+# Completeness of a session is judged from so many periods on.
+FEWEST_SESSION_PERIODS = 60

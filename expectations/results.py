@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from psycopg.rows import dict_row
 
@@ -32,21 +31,21 @@ select
 from ops.gate_result as gate_result
 inner join raw.load_batch as load_batch on gate_result.batch_id = load_batch.batch_id
 where
-    (%(run_id)s::uuid is null or gate_result.run_id = %(run_id)s)
+    (%(batch_ids)s::bigint[] is null or gate_result.batch_id = any (%(batch_ids)s))
     and (%(verdict)s::text is null or gate_result.verdict = %(verdict)s)
 order by gate_result.batch_id desc
 limit %(limit)s
 """
 
 
-def of_run(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:
-    """One row per batch of a run: its verdict and the expectations that are not met."""
-    return _rows(connection, _BATCHES, run_id=run_id, verdict=None, limit=None)
+def of_batches(connection: Connection, batch_ids: list[int]) -> list[dict[str, Any]]:
+    """One row per batch: its verdict and the expectations that are not met."""
+    return _rows(connection, _BATCHES, batch_ids=batch_ids, verdict=None, limit=None)
 
 
 def latest(connection: Connection, *, verdict: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
     """One row per batch, newest first, of any verdict or of the one named."""
-    return _rows(connection, _BATCHES, run_id=None, verdict=verdict, limit=limit)
+    return _rows(connection, _BATCHES, batch_ids=None, verdict=verdict, limit=limit)
 
 
 def of_batch(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
@@ -55,7 +54,7 @@ def of_batch(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
         connection,
         """
         select expectation, severity, threshold, is_met, observed, series
-        from ops.expectation_result where batch_id = %(batch_id)s
+        from ops.expectation_result where batch_id = %(batch_id)s order by is_met
         """,
         batch_id=batch_id,
     )

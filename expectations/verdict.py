@@ -23,9 +23,13 @@ class Finding:
     series: list[dict[str, Any]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        named = ", ".join(f"{one['symbol']} {one['value']:.6g}" for one in self.series[:3])
-        more = f" and {len(self.series) - 3} more" if len(self.series) > 3 else ""
-        return f"{self.expectation}: {named}{more} (threshold {self.threshold:.6g})"
+        values = {one["value"] for one in self.series}
+        if len(self.series) > 1 and len(values) == 1:  # of the batch, as the share of bad rows, rather than of a series
+            named = f"{values.pop():.6g}"
+        else:
+            named = ", ".join(f"{one['symbol'] or '(no symbol)'} {one['value']:.6g}" for one in self.series[:3])
+            named += f" and {len(self.series) - 3} more" if len(self.series) > 3 else ""
+        return f"{self.expectation}: {named} (threshold {self.threshold:.6g})"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,15 +92,20 @@ def instant(microseconds: np.int64) -> datetime:
     return EPOCH + timedelta(microseconds=int(microseconds))
 
 
-def candle_of(row: Any, unreadable: Collection[str] = ()) -> dict[str, Any]:
-    """One candle as plain values: None for what could not be read, text for what is no finite number, as JSON has none."""
+def plain(candles: Candles) -> list[dict[str, Any]]:
+    """Candles as dictionaries of Python's own values, by column."""
+    names = candles.dtype.names or ()
+    return [dict(zip(names, values, strict=True)) for values in candles.tolist()]
+
+
+def candle_of(row: dict[str, Any], unreadable: Collection[str] = ()) -> dict[str, Any]:
+    """One candle as JSON has it: None for what could not be read, text for what is no finite number."""
     candle: dict[str, Any] = {}
     if "opened_at" not in unreadable:
-        candle["opened_at"] = str(np.datetime64(int(row["opened_at"]), "us"))  # in UTC; of any year, unlike a datetime
+        candle["opened_at"] = str(np.datetime64(row["opened_at"], "us"))  # in UTC; of any year, unlike a datetime
     for name in (*PRICE_COLUMNS, "volume", "quote_volume"):
         if name != "quote_volume" or row["has_quote_volume"]:
-            value = float(row[name])
-            candle[name] = value if np.isfinite(value) else str(value)
+            candle[name] = row[name] if math.isfinite(row[name]) else str(row[name])
     if row["has_trade_count"]:
-        candle["trade_count"] = int(row["trade_count"])
+        candle["trade_count"] = row["trade_count"]
     return {**candle, **dict.fromkeys(unreadable)}

@@ -99,7 +99,10 @@ class Clock:
             "days": sql.Literal(self.session.trading_days_per_week),
         }
         if self.timeframe.base_unit == "MO":
-            text = "(select extract(year from span) * 12 + extract(month from span) from age({until_at}, {from_at}) as span)"
+            text = (
+                "(select extract(year from span) * 12 + extract(month from span) from "
+                "age(({until_at}) at time zone {zone}, ({from_at}) at time zone {zone}) as span)"
+            )
         elif self.session.is_24_7 or self.timeframe.base_unit == "W":
             text = "floor(extract(epoch from ({until_at}) - ({from_at})) / {seconds} + 0.01)"  # a week may be an hour short
         elif self.timeframe.is_intraday:

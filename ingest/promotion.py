@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import TimestamptzRange
 
-from expectations.gate import MEASURE_NAMES, Inspected, inspect, record, reject
+from expectations.gate import MEASURE_NAMES, Inspected, inspect, record, reject, unsettled
 from expectations.verdict import Finding, Profile
 from ingest import quarantine
 from ingest.batch import Batch, Candles, Rejected, instant
@@ -92,7 +92,10 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         )
         rejected = [*inspected.rejected]
         if len(inspected.candles) and not inspected.verdict.stopping:
-            rejected += _make_current(connection, batch, clock, inspected, result)
+            superseded = _make_current(connection, batch, clock, inspected, result)
+            kept = unsettled(connection, batch, superseded)
+            result.settled = len(superseded) - len(kept)
+            rejected += kept
         rejected.sort(key=lambda row: row.row_number)
         _report(connection, batch, clock, inspected, rejected, result)
     if inspected.verdict.stopping:
@@ -105,7 +108,7 @@ def _report(
 ) -> None:
     """Keep what was turned away, what the gate found, and the counts."""
     result.unfinished = inspected.unfinished
-    result.settled = inspected.settled
+    result.settled += inspected.settled
     result.verdict = inspected.verdict.name
     result.warnings = [finding for finding in inspected.verdict.warnings if finding.expectation in MEASURE_NAMES]
     result.quarantined = Counter(row.reason for row in rejected)
@@ -223,11 +226,8 @@ def _deduplicate(connection: Connection, batch: Batch, candles: Candles, result:
         return []
     rows: list[Any] = connection.execute(statement("ingest.sql", "deduplicate")).fetchall()
     result.duplicate = len(rows)
-    return [
-        reject(batch, row_number, series, "is_superseded_in_batch")
-        for row_number, series, is_conflict in rows
-        if is_conflict
-    ]
+    conflicts = [(row_number, series, "is_superseded_in_batch") for row_number, series, is_conflict in rows if is_conflict]
+    return reject(batch, conflicts)
 
 
 def _is_strictly_increasing(keys: Candles) -> bool:

@@ -111,7 +111,7 @@ def release(connection: Connection, selection: Selection, corrections: dict[str,
     """Send the rows through the gate again, with corrected values if any; those that are good now become candles.
 
     One transaction: a row is promoted and marked as released, or neither. Raises UsageError when an id is not that of an
-    open row, a correction cannot be read, or a row misses a value that nobody has given.
+    open row or a correction cannot be read.
     """
     from ingest.promotion import promote
 
@@ -120,6 +120,9 @@ def release(connection: Connection, selection: Selection, corrections: dict[str,
     with connection.transaction():
         groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for row in sorted(_open_rows(connection, selection), key=lambda row: row["quarantine_id"]):
+            if why := _missing(row, values):
+                done.still_bad.append((row["quarantine_id"], why))
+                continue
             market = tuple(row[name] or "" for name in ("exchange", "market_type", "timeframe", "session_id"))
             groups.setdefault(market, []).append(row)
         for rows in groups.values():
@@ -197,10 +200,26 @@ def _read(name: str, text: str) -> int | float:
         if name == "opened_at":
             moment = datetime.fromisoformat(text)
             return (moment.replace(tzinfo=moment.tzinfo or UTC) - EPOCH) // timedelta(microseconds=1)
-        return int(text) if name == "trade_count" else float(text)
+        return _count(text) if name == "trade_count" else float(text)
     except ValueError as error:
         what = "a UTC time such as 2020-01-01T12:00" if name == "opened_at" else "a number"
         raise UsageError(f"--set {name}={text}: this is not {what}") from error
+
+
+def _count(text: str) -> int:
+    if abs(count := int(text)) >= 2**63:
+        raise ValueError(text)
+    return count
+
+
+def _missing(row: dict[str, Any], corrections: dict[str, int | float]) -> str | None:
+    """Why a row cannot become a candle as it stands, if so: what is unreadable and was not given."""
+    if not row["symbol"]:
+        return "no symbol is known of it: correct the file and load it again"
+    stored = row["candle"] or dict.fromkeys(_REQUIRED)
+    if unread := [name for name, value in stored.items() if value is None and name not in corrections]:
+        return f"no readable {', '.join(unread)}; give {' '.join(f'--set {name}=…' for name in unread)}"
+    return None
 
 
 def _batch(rows: list[dict[str, Any]], corrections: dict[str, int | float]) -> Batch:
@@ -210,20 +229,12 @@ def _batch(rows: list[dict[str, Any]], corrections: dict[str, int | float]) -> B
     for at, row in enumerate(rows):
         stored = row["candle"] or dict.fromkeys(_REQUIRED)
         values = {name: _read(name, str(value)) for name, value in stored.items() if value is not None} | corrections
-        if missing := [name for name in stored if name not in values]:
-            raise UsageError(
-                f"row {row['quarantine_id']} in quarantine has no readable {', '.join(missing)}",
-                hint="give them: " + " ".join(f"--set {name}=…" for name in missing),
-            )
         candles[at]["row_number"] = row["quarantine_id"]
         candles[at]["series"] = symbols.index(row["symbol"] or "")
         for name, value in values.items():
             candles[at][name] = value
             if name in NULLABLE_COLUMNS:
                 candles[at][f"has_{name}"] = True
-    if "" in symbols:
-        unnamed = ", ".join(str(row["quarantine_id"]) for row in rows if not row["symbol"])
-        raise UsageError(f"no symbol is known of row {unnamed} in quarantine", hint="correct the file and load it again")
     records = {row["quarantine_id"]: row["record"] for row in rows}
     first = rows[0]
     return Batch(

@@ -398,7 +398,7 @@ def _run(request: Any, report: Path | None) -> None:
     from titan.show_run import Shown
 
     if report is not None:
-        _write(report, "")  # a mistyped path is said now, not after everything is done
+        _write(report, "", mode="a")  # a mistyped path is said now, not after everything is done
     progressed = pipeline.run(request, listener=Shown())
     if report is not None:
         _write(report, markdown(progressed))
@@ -429,9 +429,10 @@ def _run_as_flow(paths: list[Path], subscribed: bool, *rest: Any) -> None:
         raise typer.Exit(code)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: str = "w") -> None:
     try:
-        path.write_text(text, "utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -485,7 +486,7 @@ def gate_docs(
     from expectations import data_docs
 
     with connect() as connection, output.progress("writing data docs"):
-        page = data_docs.write(connection, out or data_docs.default_directory(), batch_ids=batch or [], last=last)
+        page = data_docs.write(connection, out or data_docs.default_directory() / "last", batch_ids=batch or [], last=last)
     print(page)
 
 

@@ -33,18 +33,43 @@ Progress = Callable[[str], None]
 # Periods before the last known candle that a poll asks for again: exchanges revise their newest ones.
 OVERLAP = 2
 
+# How far a poll goes back for a source that had nothing to say: it may have been late. A market that ended long ago is not
+# asked for its silence again and again.
+CATCH_UP = "7 days"
+
 _SUBSCRIPTIONS = """
 select
     subscription.exchange,
     subscription.symbol,
     subscription.timeframe,
     subscription.since::timestamp at time zone 'UTC' as since,
-    upper(observed.observed) as reached
+    greatest(least(last_candle.closed_at, reached.reached), reached.reached - %(catch_up)s::interval) as reached
 from config.subscription as subscription
 left join raw.instrument as instrument
-    on subscription.exchange = instrument.exchange and subscription.symbol = instrument.symbol
-left join raw.observed as observed
-    on instrument.instrument_id = observed.instrument_id and subscription.timeframe = observed.timeframe
+    on
+        subscription.exchange = instrument.exchange
+        and subscription.symbol = instrument.symbol
+        and (subscription.symbol like '%%:%%') = (instrument.market_type <> 'spot')
+-- The end of the stretch that has been asked for without a hole since the beginning; what was loaded apart comes later.
+left join lateral (
+    select upper(stretch) as reached
+    from raw.observed as observed
+    cross join unnest(observed.observed) as stretch
+    where
+        observed.instrument_id = instrument.instrument_id
+        and observed.timeframe = subscription.timeframe
+        and stretch @> subscription.since::timestamp at time zone 'UTC'
+) as reached on true
+left join lateral (
+    select ohlcv.closed_at
+    from raw.ohlcv as ohlcv
+    where
+        ohlcv.instrument_id = instrument.instrument_id
+        and ohlcv.timeframe = subscription.timeframe
+        and ohlcv.closed_at <= reached.reached
+    order by ohlcv.closed_at desc
+    limit 1
+) as last_candle on true
 where subscription.is_active
 order by subscription.exchange, subscription.timeframe, subscription.symbol
 """
@@ -72,6 +97,12 @@ class LoadReport:
     def quarantined(self) -> int:
         """Rows turned away, over all batches."""
         return sum(sum(batch.quarantined.values()) for batch in self.promoted)
+
+    @property
+    def batch_ids(self) -> list[int]:
+        """The batches that the gate has judged, those that it stopped included."""
+        stopped = [error.batch_id for _, error in self.failed if isinstance(error, GateError)]
+        return sorted([*(batch.batch_id for batch in self.promoted), *stopped])
 
     @property
     def has_changed_nothing(self) -> bool:
@@ -149,7 +180,7 @@ def load_subscriptions(connection: Connection, progress: Progress = lambda text:
     """
     report = LoadReport()
     with connection.transaction(), connection.cursor(row_factory=class_row(_Subscription)) as cursor:
-        rows = cursor.execute(_SUBSCRIPTIONS).fetchall()
+        rows = cursor.execute(_SUBSCRIPTIONS, {"catch_up": CATCH_UP}).fetchall()
     if not rows:
         report.remarks.append("nothing to load: insert series into config.subscription (exchange, symbol, timeframe)")
         return report

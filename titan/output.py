@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from titan.log import log
 
@@ -25,8 +26,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def progress(text: str, *, is_logged: bool = True) -> Iterator[Progress]:
     """A line that says what is going on: live on a terminal, logged once elsewhere."""
     if err.is_terminal:
-        with err.status(text) as status:
-            yield lambda step: status.update(step)
+        with err.status(Text(text)) as status:
+            yield lambda step: status.update(Text(step))
     else:
         if is_logged:
             log.info(text)
@@ -46,7 +47,7 @@ def table(rows: list[dict[str, Any]], *, title: str | None = None, is_report: bo
     for name, value in rows[0].items():
         grid.add_column(name, justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
-        grid.add_row(*(_text(value) for value in row.values()))
+        grid.add_row(*(Text(_text(value)) for value in row.values()))
     out.print(grid)
 
 

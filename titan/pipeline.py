@@ -282,13 +282,15 @@ def _load_made_up(connection: Connection, remark: str) -> LoadReport:
 def _gate(progressed: Progressed, progress: Progress) -> None:
     """Say what the gate found of the batches of this run; pages of those that it stopped."""
     with connect() as connection:
-        progressed.gate = results.of_run(connection, run_id())
+        progressed.gate = results.of_batches(connection, progressed.report.batch_ids)
         stopped = [row["batch_id"] for row in progressed.gate if row["verdict"] == "stopped"]
         if not stopped:
             return
         progress("writing data docs")
         try:
-            progressed.data_docs = data_docs.write(connection, data_docs.default_directory(), batch_ids=stopped)
+            progressed.data_docs = data_docs.write(
+                connection, data_docs.default_directory() / str(run_id()), batch_ids=stopped
+            )
         except TitanError as error:  # what the gate found stands without its pages
             progressed.report.remarks.append(str(error))
     raise GateError(

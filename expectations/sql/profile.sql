@@ -82,7 +82,7 @@ final as (
         found_count as candle_count,
         expected_count,
         case
-            when prints_empty_candles or {is_day_or_longer}
+            when (prints_empty_candles or {is_day_or_longer}) and expected_count >= {fewest_periods}
                 then least(found_count / nullif(greatest(expected_count, 0), 0), 1)
         end as completeness,
         case

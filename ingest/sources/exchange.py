@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.batch import PRICE_COLUMNS, Batch, Market, empty_candles
+from ingest.batch import NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Candles, Market, empty_candles
 from ingest.timeframes import Timeframe
 from titan.errors import SourceError, UsageError
 
@@ -77,6 +77,8 @@ def _open(exchange_id: str) -> Any:
         options = json.loads(os.environ.get(variable, "{}"))
     except json.JSONDecodeError as error:
         raise UsageError(f"{variable} is not JSON: {error}") from error
+    if not isinstance(options, dict):
+        raise UsageError(f"{variable} is no JSON object", hint='for example {"proxies": {"https": "…"}}')
     exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options})
     if not exchange.has.get("fetchOHLCV"):
         raise UsageError(f"{exchange_id} offers no candles")
@@ -139,15 +141,10 @@ def _batch(
     for page in _pages(exchange, exchange_id, symbol, timeframe, since, as_of):
         rows += page
         on_page(symbol, datetime.fromtimestamp(page[-1][0] / 1000, UTC))
-    candles = empty_candles(len(rows))
-    candles["row_number"] = np.arange(1, len(rows) + 1)
-    for at, name in enumerate(("opened_at", *PRICE_COLUMNS, "volume")):
-        values = np.array([np.nan if row[at] is None else float(row[at]) for row in rows])
-        candles[name] = np.round(values * 1000).astype("i8") if name == "opened_at" else values
-    for at, name in enumerate(("quote_volume", "trade_count"), start=6):
-        if rows and len(rows[0]) > at:
-            candles[name] = [float(row[at]) for row in rows]
-            candles[f"has_{name}"] = True
+    try:
+        candles = _candles(rows)
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
+        raise SourceError(f"{exchange_id} {symbol}: its answer holds what is no candle: {error}") from error
     market_type = _MARKET_TYPES.get(str(market.get("type")))
     if market_type is None:
         raise SourceError(f"{exchange_id} {symbol} is of type {market.get('type')}, which has no candles here")
@@ -163,6 +160,20 @@ def _batch(
         observed=(since, _last_boundary(as_of, timeframe)),
         details={"since": since.isoformat(), "until": as_of.isoformat()},
     )
+
+
+def _candles(rows: list[list[Any]]) -> Candles:
+    """ccxt's candles as an array; a value that is absent is NaN, or null where it may be."""
+    candles = empty_candles(len(rows))
+    candles["row_number"] = np.arange(1, len(rows) + 1)
+    for at, name in enumerate(("opened_at", *PRICE_COLUMNS, "volume")):
+        values = np.array([np.nan if row[at] is None else float(row[at]) for row in rows])
+        candles[name] = np.round(values * 1000).astype("i8") if name == "opened_at" else values
+    for at, name in enumerate(NULLABLE_COLUMNS, start=6):
+        if rows and len(rows[0]) > at:
+            candles[name] = [0 if row[at] is None else float(row[at]) for row in rows]
+            candles[f"has_{name}"] = [row[at] is not None for row in rows]
+    return candles
 
 
 def _pages(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles
+from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, plain
 from ingest.sources.columns import Columns, assign_columns
 from ingest.sources.names import NameTells, parse_market, read_name, split_symbol
 from ingest.sources.tables import Table, read_table
@@ -30,6 +30,8 @@ from ingest.timeframes import Timeframe, parse_timeframe
 from titan.errors import SourceError, UsageError
 
 UNNAMED_EXCHANGE = "file"
+FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds
+MOST_SYMBOLS = np.iinfo(np.int16).max  # of one file; the landing numbers them in two bytes
 SUFFIXES = (".csv", ".txt", ".parquet", ".gz")
 
 
@@ -110,7 +112,8 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
     candles["opened_at"] = opened_at
     faults = _Faults(table, symbols, series)
     faults.add(unnamed, "has_a_symbol", columns.position.get("symbol"))
-    faults.add(opened_at == MISSING, "time_is_readable", columns.position[role], "opened_at")
+    is_no_date = (opened_at == MISSING) | (opened_at < FIRST_TIME) | (opened_at > LAST_TIME)
+    faults.add(is_no_date, "time_is_readable", columns.position[role], "opened_at")
     _fill_numbers(candles, table, columns, faults)
 
     market = Market(
@@ -163,10 +166,12 @@ class _Faults:
     def rejected(self, candles: Candles) -> list[Rejected]:
         """The faulty rows, with what could be read of them."""
         found: list[Rejected] = []
-        for at, (reason, value) in sorted(self._reasons.items()):
+        faulty = sorted(self._reasons)
+        for at, row in zip(faulty, plain(candles[faulty]), strict=True):
+            reason, value = self._reasons[at]
             number = int(self._table.row_numbers[at])
             record, symbol = self._table.record_of(number), self._symbols[self._series[at]]
-            found.append(Rejected(number, reason, value, record, symbol, candle_of(candles[at], self._unreadable[at])))
+            found.append(Rejected(number, reason, value, record, symbol, candle_of(row, self._unreadable[at])))
         return found
 
 
@@ -191,6 +196,8 @@ def _symbols(
     codes, texts = pd.factorize(_strings(table.columns[columns.position["symbol"]]).str.strip(), sort=True)
     symbols = [_quoted(split_symbol(text), columns) for text in texts]
     unique, first = np.unique(symbols, return_inverse=True)
+    if len(unique) > MOST_SYMBOLS:
+        raise SourceError(f"{path}: {len(unique):,} symbols; a file may have {MOST_SYMBOLS:,}", hint="split the file")
     return first[codes].astype("i2"), unique.tolist(), np.array([not text for text in texts])[codes]
 
 

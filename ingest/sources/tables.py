@@ -8,7 +8,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def _quoted_csv(text: str, header: list[str], has_header: bool, delimiter: str, 
     numbers: list[int] = []
     rejected: list[Rejected] = []
     first_line = 1
-    for fields in reader:
+    for fields in _records(reader):
         number, last_line = first_line, reader.line_num
         first_line = last_line + 1
         if (has_header and number == 1) or not any(field.strip() for field in fields):
@@ -171,10 +171,23 @@ def _quoted_csv(text: str, header: list[str], has_header: bool, delimiter: str, 
             rows.append(fields)
             numbers.append(number)
         else:
+            if last_line > number:
+                raise SourceError(
+                    f"line {number}: a quoted field runs on to line {last_line}, and the record has {len(fields)} fields "
+                    f"instead of {len(header)}",
+                    hint="is a quote never closed?",
+                )
             value = f"{len(fields)} fields, {len(header)} expected"
             rejected.append(Rejected(number, "has_all_fields", value, records[number]))
     columns = [pa.array([row[at] for row in rows], pa.string()) for at in range(len(header))]
     return Table(header, columns, np.array(numbers, dtype=np.int64), records.__getitem__, len(records), rejected, notes)
+
+
+def _records(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise SourceError(f"this is no CSV: {error}", hint="is a quote never closed?") from error
 
 
 class _Lines:

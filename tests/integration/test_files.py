@@ -320,3 +320,27 @@ def test_daily_rollups_equal_the_exchanges_own_days(warehouse: Warehouse, shared
     )[0]
     assert compared == 1580
     assert equal == compared
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f'{HEADER}\n{GOOD}\n2024-01-01T03:00:00Z,"1,1,1,1,1\n' + "2024-01-01T04:00:00Z,1,1,1,1,1\n" * 9,
+            "runs on to line 15",
+        ),
+        (f'{HEADER}\n{GOOD}\n2024-01-01T03:00:00Z,"1,1,1,1,1\n' + "2024-01-01T04:00:00Z,1,1,1,1,1\n" * 9_000, "no CSV"),
+    ],
+)
+def test_a_quote_that_is_never_closed_does_not_swallow_a_file(
+    warehouse: Warehouse, tmp_path: Path, text: str, said: str
+) -> None:
+    error = failure(load(warehouse, write(tmp_path, text)))
+    assert said in str(error)
+    assert error.hint == "is a quote never closed?"
+
+
+def test_a_time_of_no_year_is_unreadable(warehouse: Warehouse, tmp_path: Path) -> None:
+    text = "time,open,high,low,close,volume\n-99999999999999,10,12,9,11,5\n1704067200000,10,12,9,11,5\n1704070800000,1,1,1,1,1\n"
+    report = load(warehouse, write(tmp_path, text))
+    assert dict(report.promoted[0].quarantined) == {"time_is_readable": 1}

@@ -6,7 +6,7 @@ import gzip
 import random
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -273,15 +273,24 @@ def test_a_quiet_market_is_not_called_incomplete_or_late(warehouse: Warehouse) -
 
 
 def test_days_of_a_session_are_its_trading_days(warehouse: Warehouse) -> None:
-    fridays = [Row(datetime(2024, 1, day, 5, tzinfo=START.tzinfo), 10.0, "SPY") for day in (4, 5, 8, 10)]
-    result = warehouse.load(make_batch(fridays, timeframe="1D", session="EQUITY"))
-    one = measured(warehouse, result, "SPY")
-    assert (one["expected_count"], one["completeness"]) == (5, 0.8)
+    days = [datetime(2024, 1, 1, 5, tzinfo=UTC) + timedelta(days=at) for at in range(70)]
+    traded = [Row(day, 10.0, "SPY") for day in days if day.weekday() < 5]
+    one = measured(warehouse, warehouse.load(make_batch(traded[:10], timeframe="1D", session="EQUITY")), "SPY")
+    assert (one["expected_count"], one["completeness"]) == (10, None)  # too few to tell a holiday from a hole
+    long = [Row(day, 10.0, "QQQ") for day in (days[0] + timedelta(days=at) for at in range(70)) if day.weekday() < 4]
+    result = warehouse.load(
+        make_batch([*long, Row(datetime(2024, 4, 30, 4, tzinfo=UTC), 10.0, "QQQ")], timeframe="1D", session="EQUITY")
+    )
+    one = measured(warehouse, result, "QQQ")
+    assert (one["expected_count"], one["completeness"]) == (87, 41 / 87)
 
 
 def test_months_and_weeks_are_counted(warehouse: Warehouse) -> None:
     months = [Row(datetime(2024, month, 1, tzinfo=START.tzinfo), 10.0) for month in (1, 2, 3, 5)]
     assert measured(warehouse, warehouse.load(make_batch(months, timeframe="1MO")))["completeness"] == 0.8
+    new_york = [Row(datetime(2024, month, 1, 5 - (month > 3), tzinfo=UTC), 10.0, "SPY") for month in (1, 3, 4)]
+    equity = warehouse.load(make_batch(new_york, timeframe="1MO", session="EQUITY"))
+    assert measured(warehouse, equity, "SPY")["expected_count"] == 4
     weeks = [Row(instant("2024-01-01") + timedelta(weeks=at), 10.0, "ETH/USDT") for at in (0, 1, 3)]
     one = measured(warehouse, warehouse.load(make_batch(weeks, timeframe="1W_ISO")), "ETH/USDT")
     assert one["completeness"] == 0.75
@@ -338,6 +347,13 @@ def test_data_docs_show_what_failed(warehouse: Warehouse, tmp_path: Path) -> Non
     assert {path.parent.parent.name for path in (tmp_path / "all").glob("validations/*/*/*/*.html")} == {
         f"batch {good.batch_id}", f"batch {caught.value.batch_id}",
     }  # fmt: skip
+
+
+def test_data_docs_show_symbols_as_text(warehouse: Warehouse, tmp_path: Path) -> None:
+    result = warehouse.load(make_batch(hours(30, bad=1, symbol="<SCRIPT>X</SCRIPT>")))
+    text = data_docs.write(warehouse.connection, tmp_path, batch_ids=[result.batch_id]).read_text()
+    assert "<SCRIPT>X" not in text
+    assert "&lt;SCRIPT&gt;X" in text
 
 
 def test_data_docs_of_what_is_not_there_are_refused(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ import pytest
 from tests.commands import TITAN, titan
 from tests.integration.test_command_line import CANDLES
 from tests.local_exchange import LocalExchange
-from tests.warehouse import Warehouse
+from tests.warehouse import Row, Warehouse, make_batch
 from titan import correlation, pipeline
 from titan.database import connect
 from titan.errors import BusyError, DatabaseUnavailableError, ExitCode
@@ -298,7 +299,41 @@ def test_a_poll_loads_what_is_new_and_builds_only_then(warehouse: Warehouse, exc
     second = poll()
     assert (second.code, second.report.has_changed_nothing, second.built) == (ExitCode.OK, True, None)
     asked = warehouse.value("select details ->> 'since' from raw.load_batch order by batch_id desc limit 1")
-    assert (date.today() - date.fromisoformat(asked[:10])).days in (2, 3)  # noqa: DTZ011
+    # Its last candle is long ago, so it is asked again for a week (CATCH_UP) and two candles.
+    assert (datetime.now(UTC).date() - date.fromisoformat(asked[:10])).days == 9
+
+
+def _subscribe_daily(warehouse: Warehouse, days: int) -> datetime:
+    since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
+    warehouse.query("insert into config.subscription values ('binance', 'ETH/USDT', '1D', %s)", since.date())
+    return since
+
+
+def test_a_poll_catches_up_with_an_exchange_that_was_late(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    since = _subscribe_daily(warehouse, 20)
+    exchange.add("ETHUSDT", since, "1d", [10.0] * 15)
+    assert poll().report.promoted[0].inserted == 15
+    exchange.add("ETHUSDT", since, "1d", [10.0] * 20)
+    assert poll().report.promoted[0].inserted == 5
+
+
+def test_a_poll_goes_on_from_the_first_hole(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    since = _subscribe_daily(warehouse, 20)
+    rows = [Row(since + timedelta(days=at), 10.0, "ETH/USDT") for at in (*range(5), 15)]
+    warehouse.load(make_batch(rows[:5], exchange="binance", timeframe="1D"))
+    warehouse.load(make_batch(rows[5:], exchange="binance", timeframe="1D"))
+    exchange.add("ETHUSDT", since, "1d", [10.0] * 20)
+    assert poll().report.promoted[0].inserted == 14
+
+
+def test_a_poll_of_spot_does_not_go_on_from_a_perpetual(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    since = _subscribe_daily(warehouse, 20)
+    rows = [Row(since + timedelta(days=at), 10.0, "ETH/USDT") for at in range(15)]
+    batch = make_batch(rows, exchange="binance", timeframe="1D")
+    batch.market = replace(batch.market, market_type="perpetual")
+    warehouse.load(batch)
+    exchange.add("ETHUSDT", since, "1d", [10.0] * 20)
+    assert [batch.inserted for batch in poll().report.promoted] == [20]
 
 
 def test_a_subscription_that_fails_does_not_stop_the_others(warehouse: Warehouse, exchange: LocalExchange) -> None:

@@ -83,8 +83,8 @@ def test_a_corrected_row_becomes_a_candle_and_the_models_learn_of_it(warehouse: 
 
 def test_what_was_unreadable_has_to_be_given(warehouse: Warehouse, loaded: Path) -> None:
     row = ids(warehouse)["price_is_a_number"]
-    with pytest.raises(UsageError, match="no readable close, quote_volume"):
-        quarantine.release(warehouse.connection, Selection([row]), {})
+    done = quarantine.release(warehouse.connection, Selection([row]), {"quote_volume": "1"})
+    assert done.still_bad == [(row, "no readable close; give --set close=…")]
     quarantine.release(warehouse.connection, Selection([row]), {"close": "11.5", "quote_volume": "55"})
     query = "select close, quote_volume from raw.ohlcv where opened_at = '2024-01-01 04:00+00'"
     assert warehouse.query(query) == [(11.5, 55)]
@@ -103,6 +103,7 @@ def test_a_value_that_is_no_finite_number_stays_one(warehouse: Warehouse, tmp_pa
         ({"price": "1"}, "a candle has no such value"),
         ({"close": "much"}, "close=much: this is not a number"),
         ({"trade_count": "1.5"}, "this is not a number"),
+        ({"trade_count": "99999999999999999999"}, "this is not a number"),
         ({"opened_at": "noon"}, "this is not a UTC time"),
     ],
 )
@@ -153,6 +154,38 @@ def test_a_superseded_row_may_be_made_the_current_one(warehouse: Warehouse, tmp_
     assert quarantine.release(warehouse.connection, Selection([row]), {}).released == [row]
     assert warehouse.value("select close from raw.ohlcv where opened_at = '2024-01-01 06:00+00'") == 11
     assert warehouse.query("select close from raw.ohlcv_revision") == [(9.5,)]
+
+
+def test_a_dropped_superseded_row_is_not_complained_of_again(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = candles_file(tmp_path)
+    path.write_text(path.read_text() + "2024-01-01T06:00:00Z,10,12,9,9.5,5,50\n")
+    load(warehouse, path)
+    quarantine.drop(warehouse.connection, Selection(is_everything=True))
+    assert titan("load", "file", str(path)).returncode == 0
+
+
+def test_what_is_settled_elsewhere_does_not_pass_for_released(warehouse: Warehouse, loaded: Path) -> None:
+    row = ids(warehouse)["high_is_not_below_low"]
+    warehouse.query(
+        """
+        insert into raw.quarantine (
+            batch_id, exchange, market_type, symbol, timeframe, origin, row_number, reason, record, resolution, resolved_at
+        )
+        select
+            batch_id, exchange, market_type, symbol, timeframe, origin, row_number, 'opens_on_grid', record, 'dropped', now()
+        from raw.quarantine where quarantine_id = %s
+        """,
+        row,
+    )
+    done = quarantine.release(warehouse.connection, Selection([row]), {"high": "12", "opened_at": "2024-01-01T03:30"})
+    assert done.still_bad == [(row, "opens_on_grid")]
+
+
+def test_a_row_of_which_nothing_could_be_read_does_not_hold_up_the_others(warehouse: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, candles_file(tmp_path, h03=HIGH_BELOW, h04="2024-01-01T04:00:00Z,1"))
+    done = quarantine.release(warehouse.connection, Selection(is_everything=True), {"high": "12"})
+    assert len(done.released) == 1
+    assert [why for _, why in done.still_bad] == ["no symbol is known of it: correct the file and load it again"]
 
 
 def test_a_dropped_row_is_kept_and_not_complained_of_again(warehouse: Warehouse, loaded: Path) -> None:
