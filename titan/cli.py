@@ -369,13 +369,15 @@ def run_command(
     parse_timeframe(timeframe)
     if paths and subscribed:
         raise UsageError("--subscribed loads no files", hint="name files, or --subscribed, not both")
-    if prefect:
-        _run_as_flow(paths or [], subscribed, exchange, wanted, timeframe, begin, wait, report)
-        return
+    if prefect and report:
+        raise UsageError("--report is for runs without Prefect", hint="a flow leaves its report as an artifact of its run")
     from titan.pipeline import Request
 
     request = Request("run", tuple(paths or []), subscribed, exchange, wanted, timeframe, begin, wait_seconds=wait)
-    _run(request, report)
+    if prefect:
+        _run_as_flow(request)
+    else:
+        _run(request, report)
 
 
 @app.command("poll")
@@ -406,26 +408,19 @@ def _run(request: Any, report: Path | None) -> None:
         raise typer.Exit(progressed.code)
 
 
-def _run_as_flow(paths: list[Path], subscribed: bool, *rest: Any) -> None:
+def _run_as_flow(request: Any) -> None:
     from flows.pipeline import PARTIAL, SKIPPED, check_server, pipeline
 
-    exchange, symbols, timeframe, since, wait, report = rest
-    if report is not None:
-        raise UsageError("--report is for runs without Prefect", hint="a flow leaves its report as an artifact of its run")
     check_server()
     state: Any = pipeline(
-        paths=[str(path) for path in paths],
-        is_subscribed=subscribed,
-        exchange=exchange,
-        symbols=list(symbols),
-        timeframe=timeframe,
-        since=since,
-        wait_seconds=wait,
+        paths=[str(path) for path in request.paths],
+        symbols=list(request.symbols),
+        **{name: getattr(request, name) for name in ("is_subscribed", "exchange", "timeframe", "since", "wait_seconds")},
         return_state=True,
     )
     output.out.print(f"flow run {state.state_details.flow_run_id}: {state.name}: {state.message}", markup=False)
-    codes = {PARTIAL: ExitCode.PARTIAL, SKIPPED: ExitCode.BUSY}
-    if code := ExitCode.OK if state.name == "Completed" else codes.get(state.name, ExitCode.FAILED):
+    codes = {"Completed": ExitCode.OK, PARTIAL: ExitCode.PARTIAL, SKIPPED: ExitCode.BUSY}
+    if code := codes.get(state.name, ExitCode.FAILED):
         raise typer.Exit(code)
 
 

@@ -64,26 +64,19 @@ create unlogged table ops.dirty (
 );
 comment on table ops.dirty is 'Ranges being rewritten by the running transaction of each model; empty otherwise.';
 
-create function ops.prune_changes() returns bigint language plpgsql as $$
-declare
-    pruned bigint;
-begin
-    -- A model that is being built for the first time has read its parents and not said so yet. Every build holds this
-    -- lock shared, so nothing is pruned while one is under way.
-    if not pg_try_advisory_xact_lock(hashtext('titan'), hashtext('build')) then
-        return 0;
-    end if;
-    -- A change that every consumer of its node has read is history. A node that nobody consumes keeps nothing: a new
-    -- consumer starts from the whole table anyway.
-    delete from ops.change as change
-    where not exists (
-        select from ops.progress as progress
-        where progress.parent = change.node and progress.seq < change.seq
-    );
-    get diagnostics pruned = row_count;
-    return pruned;
-end $$;
-comment on function ops.prune_changes() is 'Drops the changes that every consumer has read; returns how many.';
+create function ops.prune_changes() returns bigint language sql as $$
+    -- A change that every consumer of its node has read is history. A node that nobody consumes yet keeps nothing:
+    -- a new consumer starts from the whole table anyway.
+    with pruned as (
+        delete from ops.change as change
+        where not exists (
+            select from ops.progress as progress
+            where progress.parent = change.node and progress.seq < change.seq
+        )
+        returning 1
+    )
+    select count(*) from pruned
+$$;
 
 -- Views over a table are bound to it by identity, not by name. A rebuilt table takes over the name and the views, one by one
 -- and without cascade; a view that cannot read the new columns goes on reading the old table, which stays until the view

@@ -9,8 +9,7 @@ create table config.session (
     timezone text not null,
     open_local time not null,
     close_local time not null,
-    check (is_24_7 or open_local < close_local),
-    check (not is_24_7 or (timezone = 'UTC' and open_local = '00:00' and close_local = '00:00'))
+    check (is_24_7 or open_local < close_local)
 );
 comment on table config.session is 'One row per trading session. Times are local to the timezone; a 24/7 session is the UTC day.';
 

@@ -134,29 +134,6 @@ end $$;
 create trigger publish after insert or update or delete on config.session
 for each row execute function config.publish_session();
 
--- The dates of loaded candles were read in the session's timezone: another one would give them other dates.
-create function config.refuse_timezone() returns trigger language plpgsql as $$
-begin
-    if exists (select from raw.instrument where session_id = old.session_id and base_timeframe is not null) then
-        raise exception 'session % has instruments with candles, whose dates were read in %', old.session_id, old.timezone
-        using hint = 'Insert another session, delete the candles, and load them again with --session.';
-    end if;
-    return new;
-end $$;
-create trigger refuse_timezone before update on config.session
-for each row when ((old.timezone, old.is_24_7) is distinct from (new.timezone, new.is_24_7))
-execute function config.refuse_timezone();
-
-create function config.refuse_removal() returns trigger language plpgsql as $$
-begin
-    raise exception 'config.exchange keeps its row *, which stands for every source without one of its own'
-    using hint = 'Delete the other rows by name, or update this one.';
-end $$;
-create trigger refuse_truncate before truncate on config.exchange
-for each statement execute function config.refuse_removal();
-create trigger refuse_delete before delete on config.exchange
-for each row when (old.exchange = '*') execute function config.refuse_removal();
-
 create function config.publish_exchange() returns trigger language plpgsql as $$
 begin
     insert into ops.change (node, instrument_id)
