@@ -27,7 +27,7 @@ from titan.errors import GateError
 # The planner knows nothing of rows that landed a moment ago, so it is told how to find their standing versions. Landed rows
 # come in the order of the key: merging a million of them with the index takes half the time of hashing (measured), and a
 # few cost one look-up of the key each, whatever the history.
-MANY_ROWS = 50_000
+MANY_ROWS = 5_000
 _MANY_ROWS: tuple[str, ...] = ("enable_hashjoin", "enable_nestloop")
 _FEW_ROWS: tuple[str, ...] = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
 

@@ -34,6 +34,12 @@ with difference as materialized (
         or standing.trade_count is distinct from landing.trade_count
 ),
 
+-- Apart, or a join that reads the difference again for every standing row would go through all that is new each time.
+revised as materialized (
+    select * from difference
+    where not is_new
+),
+
 kept as (
     insert into raw.ohlcv_revision (
         instrument_id, timeframe, opened_at, closed_at, open, high, low, close, volume, quote_volume, trade_count,
@@ -43,14 +49,13 @@ kept as (
         standing.instrument_id, standing.timeframe, standing.opened_at, standing.closed_at, standing.open, standing.high,
         standing.low, standing.close, standing.volume, standing.quote_volume, standing.trade_count, standing.batch_id,
         {batch_id}
-    from difference
+    from revised
     inner join raw.ohlcv as standing
         on
-            standing.instrument_id = difference.instrument_id
+            standing.instrument_id = revised.instrument_id
             and standing.timeframe = {timeframe}
-            and standing.closed_at = difference.closed_at
+            and standing.closed_at = revised.closed_at
             and standing.closed_at between {first_at} and {last_at}
-    where not difference.is_new
 ),
 
 inserted as (
@@ -67,20 +72,19 @@ inserted as (
 updated as (
     update raw.ohlcv as standing
     set
-        open = difference.open,
-        high = difference.high,
-        low = difference.low,
-        close = difference.close,
-        volume = difference.volume,
-        quote_volume = difference.quote_volume,
-        trade_count = difference.trade_count,
+        open = revised.open,
+        high = revised.high,
+        low = revised.low,
+        close = revised.close,
+        volume = revised.volume,
+        quote_volume = revised.quote_volume,
+        trade_count = revised.trade_count,
         batch_id = {batch_id}
-    from difference
+    from revised
     where
-        not difference.is_new
-        and standing.instrument_id = difference.instrument_id
+        standing.instrument_id = revised.instrument_id
         and standing.timeframe = {timeframe}
-        and standing.closed_at = difference.closed_at
+        and standing.closed_at = revised.closed_at
         and standing.closed_at between {first_at} and {last_at}
 ),
 

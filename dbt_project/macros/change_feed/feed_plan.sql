@@ -5,7 +5,7 @@
   action  `rebuild` from everything, `rewrite` the dirty rows, or `nothing`.
   upto    the last change that this build accounts for: what is published later is for the next one.
 -#}
-{% macro feed_plan(node, parents, definition_hash) %}
+{% macro feed_plan(node, parents, definition_hash, upto=none) %}
   {% call statement('lock_node') %}
     select
       pg_advisory_xact_lock_shared(hashtext('titan'), hashtext('build')),
@@ -16,13 +16,15 @@
       select unnest(array[{{ feed_names(parents) }}]::text[]) as node
     ),
     pending as (
-      select change.instrument_id
+      select
+        change.instrument_id,
+        change.timeframe
       from parent
       inner join ops.progress as progress on progress.consumer = '{{ node }}' and progress.parent = parent.node
       inner join ops.change as change on change.node = parent.node and change.seq > progress.seq
     )
     select
-      (select coalesce(max(seq), 0) from ops.change) as upto,
+      {% if upto is none %}(select coalesce(max(seq), 0) from ops.change){% else %}{{ upto }}{% endif %} as upto,
       to_regclass('{{ node }}') is null as is_missing,
       not exists (
         select from ops.definition where node = '{{ node }}' and definition_hash = '{{ definition_hash }}'
@@ -33,7 +35,7 @@
         )
       ) as has_new_parent,
       exists (select from pending) as has_changes,
-      exists (select from pending where instrument_id is null) as is_everything
+      exists (select from pending where instrument_id is null and timeframe is null) as is_everything
   {% endcall %}
   {% set found = load_result('feed_plan').table.rows[0] %}
   {% set plan = {'upto': found['upto'], 'action': 'nothing', 'reason': 'no change'} %}

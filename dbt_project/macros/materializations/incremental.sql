@@ -5,20 +5,27 @@
   memory     what a change of an input makes dirty (feed_dirty)
   key        the columns of the primary key
   bucket     for memory bucket: the span that one row sums up, if it is not the row itself
-  timeframe  the one timeframe of the table's rows, where it differs from its input's
+  indexes    lists of columns to index beside the key
+  hypertable on TimescaleDB: the length of a chunk of closed_at, as an interval; a plain table if left out
 -#}
 {% materialization incremental, adapter='postgres' %}
+  {{ return(build_incremental()) }}
+{% endmaterialization %}
+
+
+{#- upto: the last change to account for, where something beside the table was prepared for those until then. -#}
+{% macro build_incremental(upto=none) %}
   {% set target_relation = this.incorporate(type='table') %}
   {% set node = this.schema ~ '.' ~ this.identifier %}
   {% set memory = config.require('memory') %}
   {% set parents = feed_parents() %}
-  {% set definition_hash = local_md5([sql, memory, config.require('key'), config.get('bucket'), config.get('timeframe')] | string) %}
+  {% set definition_hash = local_md5([sql, memory, config.require('key'), config.get('bucket'), config.get('indexes'), config.get('hypertable')] | string) %}
   {% do refuse_other_type(target_relation) %}
 
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-  {% set plan = feed_plan(node, parents, definition_hash) %}
+  {% set plan = feed_plan(node, parents, definition_hash, upto) %}
   {% if plan.action == 'rebuild' %}
     {{ rebuild_table(target_relation, node, sql, definition_hash) }}
   {% elif plan.action == 'rewrite' and memory == 'whole' %}
@@ -35,7 +42,7 @@
   {{ adapter.commit() }}
   {{ run_hooks(post_hooks, inside_transaction=False) }}
   {{ return({'relations': [target_relation]}) }}
-{% endmaterialization %}
+{% endmacro %}
 
 
 {#- A name that holds the other kind of relation is not ours to drop: somebody may read it. -#}

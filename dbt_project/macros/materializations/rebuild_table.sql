@@ -4,15 +4,29 @@
   {% call statement('clear') %}
     drop table if exists {{ aside }};
   {% endcall %}
+  {% set hypertable = config.get('hypertable') if engine() != 'postgres' %}
+  {% if hypertable %}
+    {#- Created empty: moving rows into chunks afterwards would write them twice. -#}
+    {% call statement('hypertable', fetch_result=true) %}
+      create table {{ aside }} as ({{ sql }}) with no data;
+      select create_hypertable('{{ aside }}', by_range('closed_at', interval '{{ hypertable }}'), create_default_indexes => false);
+    {% endcall %}
+  {% endif %}
+  {% call statement('memory') %}
+    set local work_mem = '256MB';
+  {% endcall %}
   {% call statement('main') %}
-    create table {{ aside }}
+    {% if hypertable %}insert into {{ aside }}{% else %}create table {{ aside }}{% endif %}
     {% if config.get('contract').enforced %}{{ get_assert_columns_equivalent(sql) }}{% endif %}
-    as (
+    {% if not hypertable %}as {% endif %}(
       {{ sql }}
     );
   {% endcall %}
   {% call statement('key') %}
     alter table {{ aside }} add primary key ({{ config.require('key') | join(', ') }});
+    {% for columns in config.get('indexes', []) %}
+    create index on {{ aside }} ({{ columns | join(', ') }});
+    {% endfor %}
     analyze {{ aside }};
   {% endcall %}
   {% call statement('swap', fetch_result=true) %}

@@ -2,8 +2,9 @@
 {% macro rewrite_dirty(relation, node, sql, memory, upto) %}
   {% set key = config.require('key') %}
   {% set columns = adapter.get_columns_in_relation(relation) | map(attribute='quoted') | join(', ') %}
-  {% set timeframe = config.get('timeframe') %}
   {% call statement('dirty') %}
+    {#- A range that the planner cannot see is taken for a large part of the relation; it is a small one, read by index. #}
+    set local random_page_cost = 1.1;
     {{ feed_dirty(node, memory, upto) }}
   {% endcall %}
   {% call statement('delete_dirty') %}
@@ -20,7 +21,7 @@
       where
         dirty.node = '{{ node }}'
         {% if memory != 'cross_section' %}and dirty.instrument_id = rewritten.instrument_id{% endif %}
-        {% if 'timeframe' in key and not timeframe and memory != 'cross_section' %}
+        {% if 'timeframe' in key and memory != 'cross_section' %}
         and (dirty.timeframe is null or dirty.timeframe = rewritten.timeframe)
         {% endif %}
         {% if 'closed_at' in key %}and rewritten.closed_at between dirty.first_at and dirty.last_at{% endif %}
@@ -31,12 +32,30 @@
     select
       '{{ node }}',
       instrument_id,
-      {{ "'" ~ timeframe ~ "'" if timeframe else 'timeframe' }},
+      timeframe,
       first_at,
       last_at,
       is_insert_or_delete
-    from ops.dirty
-    where node = '{{ node }}';
+    from ops.dirty as dirty
+    where
+      node = '{{ node }}'
+      {#- A range that had no rows and has none is nobody's change. #}
+      and (
+        is_written
+        {% if config.get('materialized') == 'rollup' and engine() == 'community' %}
+        or timeframe in ('{{ aggregate_timeframes() | join("', '") }}')
+        {% endif %}
+        or exists (
+          select from {{ relation }} as written
+          where
+            true
+            {% if memory != 'cross_section' %}and written.instrument_id = dirty.instrument_id{% endif %}
+            {% if 'timeframe' in key and memory != 'cross_section' %}
+            and (dirty.timeframe is null or written.timeframe = dirty.timeframe)
+            {% endif %}
+            {% if 'closed_at' in key %}and written.closed_at between dirty.first_at and dirty.last_at{% endif %}
+        )
+      );
     delete from ops.dirty where node = '{{ node }}';
   {% endcall %}
 {% endmacro %}
@@ -46,18 +65,23 @@
 {% macro delete_dirty(relation, node, key, memory) %}
   do $delete$
   declare
-    dirty record;
+    range record;
+    deleted bigint;
   begin
-    for dirty in select * from ops.dirty where node = '{{ node }}' loop
+    for range in select ctid as place, * from ops.dirty where node = '{{ node }}' loop
       execute format(
         'delete from {{ relation }} where true'
         {% if memory != 'cross_section' %}|| ' and instrument_id = %1$L'{% endif %}
-        {% if 'timeframe' in key and not config.get('timeframe') and memory != 'cross_section' %}
-        || case when dirty.timeframe is not null then ' and timeframe = %2$L' else '' end
+        {% if 'timeframe' in key and memory != 'cross_section' %}
+        || case when range.timeframe is not null then ' and timeframe = %2$L' else '' end
         {% endif %}
         {% if 'closed_at' in key %}|| ' and closed_at between %3$L and %4$L'{% endif %},
-        dirty.instrument_id, dirty.timeframe, dirty.first_at, dirty.last_at
+        range.instrument_id, range.timeframe, range.first_at, range.last_at
       );
+      get diagnostics deleted = row_count;
+      if deleted > 0 then
+        update ops.dirty set is_written = true where ctid = range.place;
+      end if;
     end loop;
   end $delete$
 {% endmacro %}

@@ -6,7 +6,7 @@ with instrument as (
 ),
 
 session as (
-    select * from {{ source('config', 'session') }}
+    select * from {{ ref('dim_session') }}
 ),
 
 exchange as (

@@ -1,4 +1,4 @@
-{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at']) }}
+{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], hypertable='90 days') }}
 
 with bars as (
     select * from {{ feed(ref('fct_bars'), preceding=1) }}
@@ -6,6 +6,11 @@ with bars as (
 
 gap as (
     select * from {{ feed(ref('gap')) }}
+),
+
+timeframe as (
+    select * from {{ ref('dim_timeframe') }}
+    where compute_features
 ),
 
 followed as (
@@ -17,6 +22,7 @@ followed as (
         close,
         lag(close) over (partition by instrument_id, timeframe order by closed_at) as previous_close
     from bars
+    where timeframe in (select timeframe.timeframe from timeframe)
 ),
 
 -- A return has no meaning across time that nobody saw, nor from or to a price of zero.

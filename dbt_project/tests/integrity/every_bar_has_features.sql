@@ -1,4 +1,4 @@
--- One row of features for every bar, and none without one.
+-- One row of features for every bar of a timeframe that has features, and none without one.
 {{ config(description='Reconciles features.bar_features with bars.fct_bars: the same keys on both sides.') }}
 
 select
@@ -11,4 +11,9 @@ full join {{ ref('bar_features') }} as bar_features
         bars.instrument_id = bar_features.instrument_id
         and bars.timeframe = bar_features.timeframe
         and bars.closed_at = bar_features.closed_at
-where bars.close is distinct from bar_features.close
+where
+    bars.close is distinct from bar_features.close
+    and coalesce(bars.timeframe, bar_features.timeframe) in (
+        select timeframe.timeframe from {{ ref('dim_timeframe') }} as timeframe
+        where timeframe.compute_features
+    )

@@ -1,0 +1,163 @@
+{#-
+  Each pending change, grown to the buckets that it touches. A bucket is named by the rows that it makes:
+
+  (none)    the row itself
+  intraday  bars shorter than a day, and the day, of candles (models/bars/rollup_stored)
+  days      bars longer than a day, of days (models/bars/multi_day)
+
+  For the latter two a dirty range is one of a timeframe's whole periods: the rows read and the rows written both close in it. A
+  period that is not finished and has no row is left out: when it ends, the source has been asked further, and that is a change.
+-#}
+{% macro feed_bucket(bucket, node) %}
+  {% if bucket is none %}
+    select instrument_id, timeframe, first_at, last_at, is_insert_or_delete from pending
+  {% elif bucket == 'intraday' %}
+    {{ feed_bucket_intraday(node) }}
+  {% elif bucket == 'days' %}
+    {{ feed_bucket_days(node) }}
+  {% else %}
+    {% do exceptions.raise_compiler_error(
+      model.name ~ ": unknown bucket '" ~ bucket ~ "'; it is 'intraday', 'days' or left out") %}
+  {% endif %}
+{% endmacro %}
+
+
+{% macro feed_bucket_intraday(node) %}
+    select
+      grown.instrument_id,
+      grown.timeframe,
+      grown.first_at + interval '1 microsecond' as first_at,
+      grown.last_at,
+      grown.is_insert_or_delete
+    from (
+      select
+        pending.instrument_id,
+        target.timeframe,
+        case
+          when instrument.is_24_7
+            then date_bin(target.duration, pending.first_at - interval '1 microsecond', timestamptz 'epoch')
+          else date_trunc('day', pending.first_at - interval '1 microsecond', instrument.timezone)
+        end as first_at,
+        case
+          when instrument.is_24_7
+            then date_bin(target.duration, pending.last_at - interval '1 microsecond', timestamptz 'epoch') + target.duration
+          else (
+            date_trunc('day', (pending.last_at - interval '1 microsecond') at time zone instrument.timezone) + interval '1 day'
+          ) at time zone instrument.timezone
+        end as last_at,
+        case when instrument.is_24_7 then target.duration else interval '0' end as shortest,
+        {#- The rows of continuous aggregates are not in the table, and were refreshed already. #}
+        instrument.is_24_7 and {{ engine() == 'community' }}
+        and target.timeframe in ('{{ aggregate_timeframes() | join("', '") }}') as is_aggregate,
+        observed.observed_until,
+        pending.is_insert_or_delete
+      from pending
+      inner join {{ ref('dim_instrument') }} as instrument on pending.instrument_id = instrument.instrument_id
+      inner join {{ ref('dim_timeframe') }} as base
+        on
+          instrument.base_timeframe = base.timeframe
+          and base.is_intraday
+          and (pending.timeframe is null or pending.is_of_timeframe or pending.timeframe = base.timeframe)
+      inner join (
+        select timeframe, duration_seconds, make_interval(secs => duration_seconds) as duration
+        from {{ ref('dim_timeframe') }} where is_intraday or timeframe = '1D'
+      ) as target
+        on
+          target.duration_seconds > base.duration_seconds
+          and target.duration_seconds % base.duration_seconds = 0
+          and (not pending.is_of_timeframe or pending.timeframe = target.timeframe)
+      left join {{ ref('observed') }} as observed
+        on pending.instrument_id = observed.instrument_id and instrument.base_timeframe = observed.timeframe
+    ) as grown
+    where
+      grown.first_at + grown.shortest <= grown.observed_until
+      or grown.is_aggregate
+      or {{ feed_has_row(node, 'grown') }}
+    {{ feed_bucket_departed(node) }}
+{% endmacro %}
+
+
+{% macro feed_bucket_days(node) %}
+    select
+      grown.instrument_id,
+      grown.timeframe,
+      grown.first_at + interval '1 microsecond' as first_at,
+      grown.last_at,
+      grown.is_insert_or_delete
+    from (
+      select
+        pending.instrument_id,
+        target.timeframe,
+        target.is_anchored,
+        first_period.opened_at as first_at,
+        coalesce(last_period.closed_at, 'infinity') as last_at,
+        first_period.closed_at as first_closed_at,
+        observed.observed_until,
+        pending.is_insert_or_delete
+      from pending
+      inner join {{ ref('dim_instrument') }} as instrument on pending.instrument_id = instrument.instrument_id
+      inner join {{ ref('dim_timeframe') }} as target
+        on
+          not target.is_intraday
+          and target.timeframe <> '1D'
+          and (not pending.is_of_timeframe or pending.timeframe = target.timeframe)
+      inner join {{ ref('dim_calendar') }} as first_date
+        on
+          instrument.session_id = first_date.session_id
+          and first_date.date = greatest(
+            ((pending.first_at - interval '1 microsecond') at time zone instrument.timezone)::date,
+            date '{{ calendar_first_year() }}-01-10'
+          )
+      inner join {{ ref('dim_calendar') }} as last_date
+        on
+          instrument.session_id = last_date.session_id
+          and last_date.date = least(
+            ((pending.last_at - interval '1 microsecond') at time zone instrument.timezone)::date,
+            date '{{ calendar_last_year() }}-12-31'
+          )
+      cross join lateral (
+        select
+          {{ period_number('target', 'first_date.date', 'first_date.trading_day_number') }} as first_number,
+          {{ period_number('target', 'last_date.date', 'last_date.trading_day_number') }} as last_number
+      ) as period_number
+      left join lateral (
+        select period.* from (select 1) as one {{ join_period('target', 'instrument.session_id', 'period_number.first_number') }}
+      ) as first_period on true
+      left join lateral (
+        select period.* from (select 1) as one {{ join_period('target', 'instrument.session_id', 'period_number.last_number') }}
+      ) as last_period on true
+      left join {{ ref('observed') }} as observed
+        on pending.instrument_id = observed.instrument_id and instrument.base_timeframe = observed.timeframe
+    ) as grown
+    where
+      grown.first_closed_at <= grown.observed_until
+      or grown.is_anchored
+      or {{ feed_has_row(node, 'grown') }}
+    {{ feed_bucket_departed(node) }}
+{% endmacro %}
+
+
+{% macro feed_has_row(node, range) -%}
+exists (
+        select from {{ node }} as standing
+        where
+          standing.instrument_id = {{ range }}.instrument_id
+          and standing.timeframe = {{ range }}.timeframe
+          and standing.closed_at > {{ range }}.first_at
+          and standing.closed_at <= {{ range }}.last_at
+      )
+{%- endmacro %}
+
+
+{#- What no longer has an instrument or a timeframe to be a bar of goes whole. -#}
+{% macro feed_bucket_departed(node) %}
+    union all
+    select
+      pending.instrument_id,
+      case when pending.is_of_timeframe then pending.timeframe end,
+      timestamptz '-infinity',
+      timestamptz 'infinity',
+      pending.is_insert_or_delete
+    from pending
+    where pending.first_at = '-infinity' and (pending.timeframe is null or pending.is_of_timeframe)
+{% endmacro %}

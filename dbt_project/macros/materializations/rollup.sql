@@ -1,0 +1,48 @@
+{#-
+  The incremental table on every engine. On TimescaleDB's Community edition the shipped timeframes of instruments that trade around the
+  clock are continuous aggregates instead: the table holds the rest (sessions, timeframes that a user added), and the view over both
+  (models/bars/rollup) does not tell them apart.
+
+  The aggregates are refreshed before the table's transaction begins, since a refresh cannot run in one; what was read of the feed is
+  recorded in that transaction, so a build that is killed between the two does both again.
+-#}
+{% materialization rollup, adapter='postgres' %}
+  {% set upto = none %}
+  {% if engine() == 'community' %}
+    {% set upto = refresh_aggregates(this.schema ~ '.' ~ this.identifier) %}
+  {% endif %}
+  {{ return(build_incremental(upto)) }}
+{% endmaterialization %}
+
+
+{#- Timeframes that are continuous aggregates where the engine has them, with their seconds. -#}
+{% macro aggregate_timeframes() %}
+  {{ return({
+    '5m': 300, '15m': 900, '30m': 1800, '1h': 3600, '2h': 7200, '4h': 14400, '6h': 21600, '12h': 43200, '1D': 86400
+  }) }}
+{% endmacro %}
+
+
+{% macro aggregate_name(timeframe) %}{{ return('rollup_' ~ timeframe | lower) }}{% endmacro %}
+
+
+{#- Each level straight from the candles, so that every engine adds the same numbers in the same order. -#}
+{% macro aggregate_sql(name, seconds) %}
+create materialized view {{ ref('candle').schema }}.{{ name }}
+with (timescaledb.continuous, timescaledb.materialized_only = true, timescaledb.create_group_indexes = false) as
+select
+    instrument_id,
+    {{ aggregate_bucket(seconds, 'closed_at') }} as bucket,
+    ops.bar_closed_at({{ aggregate_bucket(seconds, 'closed_at') }}, {{ seconds }}) as closed_at,
+    {{ bar_columns() }}
+from {{ ref('candle').schema }}.{{ ref('candle').identifier }}
+where is_24_7 and base_seconds < {{ seconds }} and {{ seconds }} % base_seconds = 0
+group by 1, 2
+with no data
+{% endmacro %}
+
+
+{#- A bar holds the candles that close after its open and not after its end; buckets are closed on the other side. -#}
+{% macro aggregate_bucket(seconds, instant) -%}
+time_bucket(interval '{{ seconds }} seconds', {{ instant }}, "offset" => interval '1 microsecond')
+{%- endmacro %}
