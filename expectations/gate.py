@@ -18,7 +18,7 @@ import numpy as np
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from expectations.measures import FEWEST_ROWS, FEWEST_SESSION_PERIODS, MEASURES
+from expectations.measures import FEWEST_ROWS, MEASURES
 from expectations.predicates import PREDICATES
 from expectations.settings import READABLE, Setting, read_settings
 from expectations.verdict import Profile, Verdict
@@ -188,6 +188,11 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
     query = statement(
         "expectations.sql",
         "profile",
+        special_days=clock.special_days,
+        trading_date=clock.trading_date,
+        is_closed_date=clock.is_closed_date,
+        is_outside_session=clock.is_outside_session,
+        fewest_rows=sql.Literal(FEWEST_ROWS),
         closed_at=clock.closed_at,
         expected_count=clock.periods("ranged.from_at", "coalesce(%(asked_until)s::timestamptz, ranged.last_closed_at)"),
         timeframe=sql.Literal(clock.timeframe.name),
@@ -195,8 +200,6 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
         last_at=sql.SQL("{}::timestamptz").format(sql.Literal(last_at)),
         is_day_or_longer=sql.Literal(not clock.timeframe.is_intraday),
         seconds=sql.Literal(clock.timeframe.seconds),
-        # Until holidays are known, a few weeks of a session may hold too many of them.
-        fewest_periods=sql.Literal(1 if clock.session.is_24_7 else FEWEST_SESSION_PERIODS),
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(

@@ -38,10 +38,12 @@ MEASURES: tuple[Measure, ...] = (
         "Largest |ln(close / close before)| of candles that follow each other, the standing one before the batch included.",
     ),
     Measure("zero_volume_share", "Share of candles in which nothing was traded."),
+    Measure(
+        "outside_session_share",
+        "Share of candles in which the session of the batch is closed, of at least 20; around the clock there are none.",
+    ),
+    Measure("closed_date_count", "Candles of weekends and holidays of the session; they are kept, and part of no bar."),
 )
 
 # Below this, one bad row would be a large share.
 FEWEST_ROWS = 20
-
-# Completeness of a session is judged from so many periods on.
-FEWEST_SESSION_PERIODS = 60

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import time
+from typing import Any
 
 from psycopg import sql
 
@@ -20,6 +22,8 @@ class Session:
     is_24_7: bool
     trading_days_per_week: int
     timezone: str
+    open_local: time
+    close_local: time
 
 
 def find_session(
@@ -35,9 +39,9 @@ def find_session(
 
     Raises UsageError when the one named does not exist.
     """
-    row = connection.execute(
+    row: Any = connection.execute(
         """
-        select session_id, is_24_7, trading_days_per_week, timezone from config.session
+        select session_id, is_24_7, trading_days_per_week, timezone, open_local, close_local from config.session
         where session_id = coalesce(
             upper(%(named)s),
             (
@@ -64,8 +68,7 @@ def find_session(
     ).fetchone()
     if row is None:
         raise UsageError(f"unknown session {named!r}", hint="select session_id from config.session lists them")
-    session_id, is_24_7, trading_days_per_week, timezone = row
-    return Session(str(session_id), bool(is_24_7), int(str(trading_days_per_week)), str(timezone))
+    return Session(*row)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Clock:
         )
 
     def periods(self, from_at: str, until_at: str) -> sql.Composable:
-        """SQL: how many periods lie between two instants, as SQL; null where only a calendar could tell."""
+        """SQL: how many periods lie between two instants, as SQL, beside special_day; null for the hours of a session."""
         names = {
             "from_at": sql.SQL(from_at),
             "until_at": sql.SQL(until_at),
@@ -113,9 +116,63 @@ class Clock:
                 from generate_series(
                     ({from_at}) at time zone {zone}, ({until_at}) at time zone {zone} - interval '1 day', interval '1 day'
                 ) as date
-                where extract(isodow from date) <= {days}
+                where
+                    extract(isodow from date) <= {days}
+                    and not exists (
+                        select from special_day
+                        where
+                            special_day.date = date::date
+                            and num_nonnulls(special_day.open_local, special_day.close_local) = 0
+                    )
             )"""
         return sql.SQL(f"({text})::double precision").format(**names)
+
+    @property
+    def has_closed_dates(self) -> bool:
+        """Whether the calendar can tell of a candle that its session is closed: not around the clock, nor of a week."""
+        return not self.session.is_24_7 and self.timeframe.base_unit in ("MIN", "H", "D")
+
+    @property
+    def trading_date(self) -> sql.Composable:
+        """SQL: the local date on which landing.opened_at lies; null where no date is ever closed."""
+        if not self.has_closed_dates:
+            return sql.SQL("null::date")
+        return sql.SQL("(landing.opened_at at time zone {})::date").format(sql.Literal(self.session.timezone))
+
+    @property
+    def special_days(self) -> sql.Composable:
+        """SQL: the days on which the session is closed or keeps other hours."""
+        if not self.has_closed_dates:
+            return sql.SQL("select null::date as date, null::time as open_local, null::time as close_local where false")
+        return sql.SQL("select * from config.special_days({}, 1970, 2050)").format(sql.Literal(self.session.session_id))
+
+    @property
+    def is_closed_date(self) -> sql.Composable:
+        """SQL: whether the session is closed all day on the date of landing.opened_at (beside a join to special_day)."""
+        if not self.has_closed_dates:
+            return sql.SQL("false")
+        return sql.SQL(
+            "(extract(isodow from {date}) > {days} or coalesce("
+            "special_day.date is not null and num_nonnulls(special_day.open_local, special_day.close_local) = 0, false))"
+        ).format(date=self.trading_date, days=sql.Literal(self.session.trading_days_per_week))
+
+    @property
+    def is_outside_session(self) -> sql.Composable:
+        """SQL: whether no part of the candle lies in the session's hours (beside a join to special_day)."""
+        if not (self.has_closed_dates and self.timeframe.is_intraday):
+            return self.is_closed_date
+        return sql.SQL(
+            "({closed} or landing.opened_at >= ({date} + coalesce(special_day.close_local, {close})) at time zone {zone} "
+            "or landing.opened_at + {period}::interval <= ({date} + coalesce(special_day.open_local, {open})) "
+            "at time zone {zone})"
+        ).format(
+            closed=self.is_closed_date,
+            date=self.trading_date,
+            zone=sql.Literal(self.session.timezone),
+            open=sql.Literal(self.session.open_local),
+            close=sql.Literal(self.session.close_local),
+            period=sql.Literal(self.timeframe.interval),
+        )
 
     @property
     def is_on_grid(self) -> sql.Composable:

@@ -151,7 +151,9 @@ def multi_day_bars(
     """Bars of every timeframe longer than a day, of the daily bars of one instrument."""
     days = list(calendar.days)
     number_of = {day: number for number, day in enumerate(days)}
-    all_days = [day for day in days if day >= daily[0][0] - timedelta(days=800) and day <= daily[-1][0] + timedelta(days=800)]
+    all_days = [
+        day for day in days if day >= daily[0][0] - timedelta(days=800) and day <= daily[-1][0] + timedelta(days=800)
+    ]
     bars: dict[tuple[str, pd.Timestamp], Bar] = {}
     for row in definitions:
         members: dict[int, list[date]] = defaultdict(list)

@@ -203,6 +203,35 @@ def load_exchange_command(
     _finish_load(report, as_json)
 
 
+@load.command("adjustments")
+def load_adjustments_command(
+    path: Annotated[Path, typer.Argument(help="CSV file of splits and dividends, gzipped or not.")],
+    symbol: Annotated[str | None, typer.Option(help="Whose they are, unless a column tells.")] = None,
+    exchange: Annotated[str | None, typer.Option(help="The source of its candles, if there are several.")] = None,
+    market: Annotated[str, typer.Option(help="spot, perpetual, future or index.")] = "spot",
+    as_json: Json = False,
+) -> None:
+    """Load splits and dividends; bars are adjusted by them at the next build, from the ex-date on.
+
+    Its columns are ex_date,kind,value (kind split or dividend; known_at may follow), or date,dividends,stock splits, or, without a
+    header, date,price_factor,split_factor (cumulative backward factors).
+
+    Example: titan load adjustments AAPL-actions.csv --symbol AAPL
+    """
+    from ingest.adjustments import load_adjustments
+
+    with connect() as connection:
+        done = load_adjustments(connection, path, symbol=symbol, exchange=exchange, market_type=market)
+    if as_json:
+        print(json.dumps(vars(done)))
+        return
+    output.out.print(
+        f"{done.origin}: {done.read:,} splits and dividends of {', '.join(done.symbols)} read, {done.inserted:,} new, "
+        f"{done.revised:,} revised; titan build adjusts the bars",
+        markup=False,
+    )
+
+
 @load.command("synthetic")
 def load_synthetic_command(
     symbols: Annotated[int, typer.Option(min=1, max=30_000, help="Number of symbols.")] = 10,
@@ -342,6 +371,51 @@ def status_command(as_json: Json = False) -> None:
     output.table(found["series"])
     output.table(found["quarantine"], title="quarantine")
     output.table(found["behind"], title="behind: titan build")
+
+
+@app.command("reconcile")
+def reconcile_command(
+    symbol: Annotated[str | None, typer.Option(help="Only this one; all by default.")] = None,
+    exchange: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Only bars of this timeframe.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only bars that open at this time, UTC, or later.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only bars that close by this time, UTC.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute bars again from the raw candles and name every stored one that differs. Exits with 1 if any does.
+
+    Example: titan reconcile --symbol BTC/USDT --timeframe 1h --since 2025-06-01
+    """
+    from titan.reconcile import reconcile
+
+    with connect() as connection, output.progress("reconciling") as progress:
+        done = reconcile(
+            connection,
+            symbol=symbol,
+            exchange=exchange,
+            timeframe=timeframe,
+            since=_instant(since, "--since") if since else None,
+            until=_instant(until, "--until") if until else None,
+            progress=progress,
+        )
+    if as_json:
+        print(json.dumps(vars(done), default=str))
+    else:
+        for bar in done.differing:
+            output.out.print(
+                f"{bar['fault']}: {bar['exchange']} {bar['symbol']} {bar['timeframe']} closed {bar['closed_at']:%Y-%m-%d %H:%M}: "
+                + (
+                    f"stored {bar['stored']}, from raw {bar['recomputed']}"
+                    if bar["fault"] == "wrong"
+                    else f"it should be {bar['recomputed']}"
+                    if bar["fault"] == "missing"
+                    else f"there should be none, stored {bar['stored']}"
+                ),
+                markup=False,
+            )
+        output.out.print(f"{done.compared:,} bars computed again, {len(done.differing):,} differ", markup=False)
+    if done.differing:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command("run")

@@ -15,6 +15,7 @@ FIRST_QUERY = (
 
 _STATUS = """
 select
+    instrument.instrument_id,
     instrument.exchange,
     instrument.market_type as market,
     instrument.symbol,
@@ -38,6 +39,23 @@ cross join lateral (
 order by instrument.exchange, instrument.market_type, instrument.symbol, observed.timeframe
 """
 
+_BARS = """
+select
+    completeness.instrument_id,
+    completeness.timeframe,
+    (
+        select count(*) from bars.gap
+        where
+            gap.instrument_id = completeness.instrument_id
+            and gap.timeframe = completeness.timeframe
+            and gap.gap_kind <> 'outside_session'
+    ) as gaps,
+    completeness.no_trade_count + completeness.outage_count + completeness.not_fetched_count as missing,
+    completeness.completeness,
+    (select max(read_at) from ops.progress where consumer = 'bars.candle') as refreshed_at
+from bars.completeness
+"""
+
 # What readers would see late: views that still read a replaced table, and changes that a model has not read yet.
 _BEHIND = """
 select progress.consumer as model, count(distinct change.seq)::integer as unread_changes
@@ -48,8 +66,19 @@ group by progress.consumer order by progress.consumer
 
 
 def series(connection: Connection) -> list[dict[str, Any]]:
-    """One row per series: its span and how far its source was observed."""
-    return _rows(connection, _STATUS)
+    """One row per series: its span, how far its source was observed, and what its bars have of it.
+
+    gaps, missing and completeness are those of the base candles; refreshed_at is when the bars last took in something new. They are
+    null for what is kept for cross-checks only, and before the first build.
+    """
+    rows = _rows(connection, _STATUS)
+    built: Any = connection.execute("select to_regclass('bars.completeness') is not null").fetchone()
+    found = {(row["instrument_id"], row["timeframe"]): row for row in _rows(connection, _BARS)} if built[0] else {}
+    for row in rows:
+        bars = found.get((row.pop("instrument_id"), row["timeframe"]), {})
+        for name in ("gaps", "missing", "completeness", "refreshed_at"):
+            row[name] = bars.get(name)
+    return rows
 
 
 def behind(connection: Connection) -> list[dict[str, Any]]:

@@ -1,14 +1,21 @@
 -- What is measured of each series of the batch, over its good rows: one row a series, those without a row included.
-with in_order as (
+with special_day as materialized (
+    {special_days}
+),
+
+in_order as (
     select
-        series,
-        opened_at,
-        close,
-        volume,
-        lag(opened_at) over series_in_order as previous_opened_at,
-        lag(close) over series_in_order as previous_close
+        landing.series,
+        landing.opened_at,
+        landing.close,
+        landing.volume,
+        {is_closed_date} as is_closed_date,
+        {is_outside_session} as is_outside_session,
+        lag(landing.opened_at) over series_in_order as previous_opened_at,
+        lag(landing.close) over series_in_order as previous_close
     from landing
-    window series_in_order as (partition by series order by opened_at, row_number)
+    left join special_day on {trading_date} = special_day.date
+    window series_in_order as (partition by landing.series order by landing.opened_at, landing.row_number)
 ),
 
 landed as (
@@ -17,6 +24,8 @@ landed as (
         count(*) as row_count,
         count(*) filter (where opened_at is distinct from previous_opened_at) as candle_count,
         count(*) filter (where volume = 0) as empty_count,
+        count(*) filter (where is_closed_date) as closed_date_count,
+        count(*) filter (where is_outside_session) as outside_session_count,
         min(opened_at) as first_opened_at,
         max(opened_at) as last_opened_at,
         max(close) filter (where previous_opened_at is null) as first_close,
@@ -82,7 +91,7 @@ final as (
         found_count as candle_count,
         expected_count,
         case
-            when (prints_empty_candles or {is_day_or_longer}) and expected_count >= {fewest_periods}
+            when (prints_empty_candles or {is_day_or_longer}) and expected_count >= 1
                 then least(found_count / nullif(greatest(expected_count, 0), 0), 1)
         end as completeness,
         case
@@ -92,7 +101,9 @@ final as (
             largest_log_return,
             case when first_close > 0 and standing_close > 0 then abs(ln(first_close) - ln(standing_close)) end
         ) as largest_log_return,
-        empty_count::double precision / row_count as zero_volume_share
+        empty_count::double precision / row_count as zero_volume_share,
+        outside_session_count::double precision / nullif(greatest(row_count, {fewest_rows}), 0) as outside_session_share,
+        closed_date_count
     from counted
 )
 

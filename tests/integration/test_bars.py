@@ -32,7 +32,9 @@ def frame(warehouse: Warehouse, query: str) -> pd.DataFrame:
 
 def assert_every_bar(warehouse: Warehouse, shared: Path, calendar: Calendar) -> int:
     """Compare fct_bars of the one instrument with brute force; returns how many bars were compared."""
-    candles = frame(warehouse, "select opened_at, closed_at, open, high, low, close, volume from raw.ohlcv order by closed_at")
+    candles = frame(
+        warehouse, "select opened_at, closed_at, open, high, low, close, volume from raw.ohlcv order by closed_at"
+    )
     base, first_at, last_at = warehouse.query(
         """
         select timeframe, lower(observed), upper(observed) from raw.observed

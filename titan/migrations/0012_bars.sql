@@ -153,3 +153,9 @@ end $$;
 comment on function ops.swap_aggregate(text, text, text, text, text) is
 'Gives a new continuous aggregate the name and the views of the old one, which is dropped without cascade; raises and changes nothing '
 'where a view cannot read the new columns.';
+
+-- A market in the wrong session: nine tenths of New York's week are outside its hours, three tenths of the days closed.
+insert into config.expectation (expectation, suite, severity, threshold) values
+('outside_session_share', 'intraday', 'critical', 0.7),
+('outside_session_share', 'daily', 'critical', 0.2),
+('closed_date_count', '*', 'warning', 0);

@@ -44,7 +44,8 @@ dated as (
                 ) at time zone instrument.timezone
         end as regular_closed_at,
         calendar.opened_at as session_opened_at,
-        calendar.closed_at as session_closed_at
+        calendar.closed_at as session_closed_at,
+        ((calendar.date + 1)::timestamp at time zone instrument.timezone) as next_date_at
     from ohlcv
     inner join instrument
         on
@@ -81,7 +82,8 @@ adjusted as (
     ) as factor on true
 ),
 
--- A source stamps an equity's day with its date; the bar opens and closes with the session.
+-- A source stamps an equity's day with its date; the bar opens and closes with the session. A candle that reaches into another
+-- date is part of no session: what is one day's lies between two local midnights (see feed_bucket).
 final as (
     select
         instrument_id,
@@ -100,7 +102,9 @@ final as (
         is_24_7,
         is_24_7
         or base_seconds > 86400
-        or coalesce(opened_at < session_closed_at and closed_at > session_opened_at, false) as is_in_session,
+        or coalesce(
+            opened_at < session_closed_at and closed_at > session_opened_at and closed_at <= next_date_at, false
+        ) as is_in_session,
         session_opened_at,
         session_closed_at
     from adjusted

@@ -20,6 +20,11 @@ select
     bars.close,
     bars.volume,
     bars.quote_volume,
-    bars.trade_count
+    bars.trade_count,
+    bars.price_factor,
+    bars.bar_count,
+    bars.missing_count,
+    bars.has_gap,
+    bars.is_partial
 from bars
 inner join instrument on bars.instrument_id = instrument.instrument_id

@@ -1,0 +1,161 @@
+"""Files of splits and dividends, in the three layouts that they come in."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+from titan.errors import SourceError
+
+LAYOUTS = (
+    "ex_date,kind,value (kind split or dividend; value is the ratio or the cash amount; price_factor and known_at may follow), "
+    "date,dividends,stock splits, or date,price_factor,split_factor without a header"
+)
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """One corporate action; of `ratio`, `amount` and `price_factor` exactly one is given (raw.adjustment says what they are)."""
+
+    ex_date: date
+    kind: str
+    ratio: float | None = None
+    amount: float | None = None
+    price_factor: float | None = None
+    known_at: datetime | None = None
+    symbol: str | None = None
+
+
+def read_adjustments(path: Path) -> list[Adjustment]:
+    """The splits and dividends of a file. Cash of one ex-date is added up.
+
+    Raises SourceError, with the line, for a file that cannot be read whole: none of it is taken then.
+    """
+    try:
+        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+            rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(csv.reader(file), 1) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
+        raise SourceError(f"{path}: {error}", hint="it should be a CSV file, gzipped or not") from error
+    if not rows:
+        raise SourceError(f"{path} is empty", hint=f"a file of adjustments has the columns {LAYOUTS}")
+    header = [name.lower().replace(" ", "_") for name in rows[0][1]]
+    if header[0].isdigit():
+        found = list(_factors(path, rows))
+    elif {"kind", "value"} <= set(header) or {"kind", "price_factor"} <= set(header):
+        found = list(_events(path, header, rows[1:]))
+    elif "dividends" in header or "stock_splits" in header:
+        found = list(_actions(path, header, rows[1:]))
+    else:
+        raise SourceError(
+            f"{path}: its columns {', '.join(rows[0][1])} are not those of splits and dividends",
+            hint=f"a file of adjustments has the columns {LAYOUTS}",
+        )
+    return _added_up(found)
+
+
+def _events(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Iterator[Adjustment]:
+    """One action a line: ex_date, kind, value."""
+    for line, row in rows:
+        cells = dict(zip(header, row, strict=False))
+        ex_date = _date(path, line, cells.get("ex_date") or cells.get("date", ""))
+        kind = cells["kind"].lower()
+        symbol = cells.get("symbol") or None
+        known_at = _moment(path, line, cells["known_at"]) if cells.get("known_at") else None
+        if kind == "split":
+            yield Adjustment(ex_date, kind, ratio=_positive(path, line, cells["value"]), known_at=known_at, symbol=symbol)
+        elif kind == "dividend" and cells.get("price_factor"):
+            factor = _positive(path, line, cells["price_factor"])
+            if factor >= 1:
+                raise _fault(path, line, f"price_factor {factor:g} of a dividend is not below 1")
+            yield Adjustment(ex_date, kind, price_factor=factor, known_at=known_at, symbol=symbol)
+        elif kind == "dividend":
+            yield Adjustment(
+                ex_date, kind, amount=_positive(path, line, cells.get("value", "")), known_at=known_at, symbol=symbol
+            )
+        else:
+            raise _fault(path, line, f"kind {cells['kind']!r} is neither split nor dividend")
+
+
+def _actions(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Iterator[Adjustment]:
+    """One date a line, with its dividend and its split; 0 or nothing where there is none."""
+    for line, row in rows:
+        cells = dict(zip(header, row, strict=False))
+        ex_date = _date(path, line, cells.get("date") or row[0])
+        symbol = cells.get("symbol") or None
+        if cells.get("dividends") not in (None, "", "0", "0.0"):
+            yield Adjustment(ex_date, "dividend", amount=_positive(path, line, cells["dividends"]), symbol=symbol)
+        if cells.get("stock_splits") not in (None, "", "0", "0.0"):
+            yield Adjustment(ex_date, "split", ratio=_positive(path, line, cells["stock_splits"]), symbol=symbol)
+
+
+def _factors(path: Path, rows: list[tuple[int, list[str]]]) -> Iterator[Adjustment]:
+    """Cumulative backward factors: a line holds for the dates up to its own, so an action goes ex on the day after."""
+    factors = []
+    for line, row in rows:
+        if len(row) < 3:
+            raise _fault(path, line, "it has no price_factor and split_factor")
+        factors.append((_date(path, line, row[0]), _positive(path, line, row[1]), _positive(path, line, row[2])))
+    factors.sort()
+    for (last_date, price, split), (_, next_price, next_split) in zip(factors, factors[1:], strict=False):
+        ex_date = last_date + timedelta(days=1)
+        if split != next_split:
+            yield Adjustment(ex_date, "split", ratio=_simple(next_split / split))
+        if price < next_price:
+            yield Adjustment(ex_date, "dividend", price_factor=price / next_price)
+
+
+def _simple(ratio: float) -> float:
+    """A split is a ratio of small numbers; the factors of a file are rounded to a few digits."""
+    near = Fraction(ratio).limit_denominator(50)
+    return float(near) if near and abs(float(near) / ratio - 1) < 1e-4 else ratio
+
+
+def _added_up(found: list[Adjustment]) -> list[Adjustment]:
+    cash: dict[tuple[str | None, date, str], Adjustment] = {}
+    for one in found:
+        key = (one.symbol, one.ex_date, one.kind)
+        standing = cash.get(key)
+        if standing and standing.amount and one.amount:
+            one = Adjustment(
+                one.ex_date, one.kind, amount=standing.amount + one.amount, known_at=one.known_at, symbol=one.symbol
+            )
+        cash[key] = one
+    return list(cash.values())
+
+
+def _fault(path: Path, line: int, what: str) -> SourceError:
+    return SourceError(
+        f"{path}, line {line}: {what}", hint="nothing of the file was taken; correct the line and load it again"
+    )
+
+
+def _positive(path: Path, line: int, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise _fault(path, line, f"{text!r} is not a number") from error
+    if not 0 < number < float("inf"):
+        raise _fault(path, line, f"{text} is not above 0")
+    return number
+
+
+def _date(path: Path, line: int, text: str) -> date:
+    for form in ("%Y-%m-%d", "%Y%m%d", "%m/%d/%Y"):
+        try:
+            return datetime.strptime(text[:10], form).date()  # noqa: DTZ007 a date of the market, without a time
+        except ValueError:
+            continue
+    raise _fault(path, line, f"{text!r} is not a date such as 2020-08-31")
+
+
+def _moment(path: Path, line: int, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _fault(path, line, f"{text!r} is not a time such as 2020-08-31T13:00Z") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
