@@ -83,6 +83,8 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
     )
     with connection.transaction():
         connection.execute("set local work_mem = '256MB'")
+        # Chunks in the columnstore are written like others, however many rows are revised; unknown to a plain server, and harmless.
+        connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
         session = find_session(connection, batch.market.exchange, named=batch.market.session_id)
         clock = Clock(TIMEFRAMES[batch.market.timeframe], session)
         land(connection, batch.candles)
@@ -92,9 +94,9 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         )
         rejected = [*inspected.rejected]
         if len(inspected.candles) and not inspected.verdict.stopping:
-            superseded = _make_current(connection, batch, clock, inspected, result)
-            kept = unsettled(connection, batch, superseded)
-            result.settled = len(superseded) - len(kept)
+            turned_away = _make_current(connection, batch, clock, inspected, result)
+            kept = unsettled(connection, batch, turned_away)
+            result.settled = len(turned_away) - len(kept)
             rejected += kept
         rejected.sort(key=lambda row: row.row_number)
         _report(connection, batch, clock, inspected, rejected, result)
@@ -147,13 +149,49 @@ def _stopped(batch: Batch, inspected: Inspected, result: Promoted) -> GateError:
 def _make_current(
     connection: Connection, batch: Batch, clock: Clock, inspected: Inspected, result: Promoted
 ) -> list[Rejected]:
-    """Promote the good candles; returns those that a later row of the batch supersedes."""
+    """Promote the good candles; returns those that a later row of the batch supersedes, and those that are too old to be kept."""
     candles = inspected.candles
-    superseded = _deduplicate(connection, batch, candles, result)
+    rejected = _deduplicate(connection, batch, candles, result)
     instruments, result.notices = find_or_create(connection, batch, clock, np.unique(candles["series"]).tolist())
-    _write(connection, clock, instruments, candles, result)
-    _observe(connection, batch, clock, instruments, inspected.verdict.profile, result)
-    return superseded
+    if too_old := _before_horizon(connection, clock, instruments):
+        rejected += reject(batch, [(row_number, series, "is_after_horizon") for row_number, series in too_old])
+        candles = candles[~np.isin(candles["row_number"], [row_number for row_number, _ in too_old])]
+    if len(candles):
+        _write(connection, clock, instruments, candles, result)
+        _observe(connection, batch, clock, instruments, inspected.verdict.profile, result)
+    return rejected
+
+
+def _before_horizon(connection: Connection, clock: Clock, instruments: dict[int, int]) -> list[tuple[int, int]]:
+    """Take out the landed rows whose bars are frozen, since the other candles of those were dropped (config.retention)."""
+    if not clock.timeframe.is_intraday:
+        return []
+    if not _has_horizon(connection):
+        return []
+    query = sql.SQL(
+        """
+        delete from landing
+        using (
+            select instrument_id, coalesce(own.horizon_at, latest.horizon_at) as horizon_at
+            from unnest({instruments}::integer[]) as instrument_id
+            left join ops.horizon as own using (instrument_id)
+            cross join (select max(horizon_at) as horizon_at from ops.horizon) as latest
+        ) as horizon
+        where horizon.instrument_id = {instrument_id} and {closed_at} < horizon.horizon_at
+        returning landing.row_number, landing.series
+        """
+    ).format(
+        instruments=sql.Literal(list(instruments.values())),
+        instrument_id=_instrument_of_series(instruments),
+        closed_at=clock.closed_at,
+    )
+    rows: list[Any] = connection.execute(query).fetchall()
+    return sorted(rows)
+
+
+def _has_horizon(connection: Connection) -> bool:
+    row: Any = connection.execute("select exists (select from ops.horizon)").fetchone()
+    return bool(row[0])
 
 
 def _write(connection: Connection, clock: Clock, instruments: dict[int, int], candles: Candles, result: Promoted) -> None:

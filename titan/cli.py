@@ -31,11 +31,15 @@ app = typer.Typer(
 db = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The database server and its schemas.")
 load = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Load candles from files, an exchange, or nowhere.")
 gate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What the gate found of the batches.")
+storage = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="How much is kept, and how: columnstore and retention."
+)
 quarantine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rows that were turned away.")
 app.add_typer(db, name="db")
 app.add_typer(load, name="load")
 app.add_typer(gate, name="gate")
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(storage, name="storage")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -678,6 +682,44 @@ def quarantine_drop(
     with connect() as connection:
         dropped = drop(connection, selection)
     output.out.print(f"{len(dropped):,} dropped" if dropped else "no open row matches")
+
+
+# --- storage --------------------------------------------------------------------------------------------------------------
+
+
+@storage.command("show")
+def storage_show(as_json: Json = False) -> None:
+    """Show the large tables: their chunks, those in the columnstore, and their size in bytes.
+
+    Example: titan storage show
+    """
+    from titan import storage as store
+
+    with connect() as connection:
+        _print(store.show(connection), as_json, "no tables yet: titan build")
+
+
+@storage.command("apply")
+def storage_apply(as_json: Json = False) -> None:
+    """Convert old chunks to the columnstore (config.storage) and drop old candles (config.retention), as the rows there ask.
+
+    Bars made of dropped candles stay, and are never computed again. Without rows nothing happens.
+
+    Example: psql "$(titan db url)" -c "insert into config.retention (candles_for) values ('2 years')" && titan storage apply
+    """
+    from titan import storage as store
+
+    with connect() as connection, output.progress("storage") as progress:
+        done = store.apply(connection, datetime.now(UTC), progress)
+    if as_json:
+        print(json.dumps(vars(done), default=str))
+        return
+    for relation, count in done.converted.items():
+        output.out.print(f"{relation}: {count:,} chunks converted to the columnstore", markup=False)
+    if done.horizon_at:
+        output.out.print(f"{done.dropped:,} candles dropped; they are kept from {done.horizon_at:%Y-%m-%d} on", markup=False)
+    if not done.converted and not done.horizon_at:
+        output.out.print("nothing to do: config.storage and config.retention ask for nothing", markup=False)
 
 
 def _selection(ids: list[int] | None, reason: str | None, symbol: str | None, batch: int | None, everything: bool) -> Any:

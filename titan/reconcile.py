@@ -45,6 +45,8 @@ def reconcile(
 ) -> Reconciled:
     """Recompute the bars that lie whole in [since, until] and compare them with the stored ones. Changes nothing.
 
+    Bars that opened before a horizon of config.retention cannot be computed again and are left out.
+
     Raises UsageError where no instrument is meant, and BuildError where the models cannot be compiled.
     """
     instruments = _instruments(connection, symbol, exchange)
@@ -129,7 +131,8 @@ def _compare(
             jsonb_build_object({names.format(side="again")}) as recomputed
         from stored full join again using (instrument_id, timeframe, closed_at)
         inner join raw.instrument as instrument using (instrument_id)
-        where ({", ".join(f"stored.{name}" for name in _COMPARED)})
+        left join ops.horizon as horizon using (instrument_id)
+        where coalesce(coalesce(stored.opened_at, again.opened_at) >= horizon.horizon_at, true) and ({", ".join(f"stored.{name}" for name in _COMPARED)})
             is distinct from ({", ".join(f"again.{name}" for name in _COMPARED)})
         order by instrument.exchange, instrument.symbol, closed_at, timeframe
     """

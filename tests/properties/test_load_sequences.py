@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.deletion import delete
 from ingest.promotion import promote
-from tests.warehouse import DATABASE, TEMPLATE, Row, Warehouse, create_database, instant, make_batch
+from tests.warehouse import (
+    DATABASE,
+    TEMPLATE,
+    Row,
+    Warehouse,
+    create_database,
+    instant,
+    make_batch,
+    seal_template,
+    use_database,
+)
 
 EXAMPLES = 1_000 if os.environ.get("TITAN_SOAK") else 25
 
-# Three series with different histories: hours around the clock, days, and days of a session across a change of clocks.
+# Four series with different histories: hours around the clock, days, and days and half hours of a session across a change of
+# clocks.
 SERIES = {
     "HOUR/USD": ("1h", instant("2024-02-28"), timedelta(hours=1), 96, None),
     "DAY/USD": ("1D", instant("2024-02-20"), timedelta(days=1), 40, None),
     "STOCK": ("1D", instant("2024-03-01"), timedelta(days=1), 30, "EQUITY"),
+    "HALF": ("30m", instant("2024-03-08T14:00"), timedelta(minutes=30), 160, "EQUITY"),
 }
+
+# Timeframes of every kind, and few of each: the rest is the same code over other quantities (tests/integration/test_bars.py).
+TIMEFRAMES = (
+    "1m 30m 1h 2h 4h 12h 1D 2D 5D 7CD 1W_US 1W_ISO 2W_ISO 1MO 2MO 1Y 1W_ISO_TD 1MO_TD"  # and what histories insert
+).split()
+SMALL = f"{DATABASE}_small"
 
 symbols = st.sampled_from(sorted(SERIES))
 positions = st.integers(0, 95)
@@ -37,15 +57,45 @@ loads = st.tuples(
 )
 deletions = st.tuples(st.just("delete"), symbols, positions, st.integers(0, 60))
 edits = st.tuples(st.just("edit"), st.sampled_from(["2 hours", "6 hours", "3 days"]), st.booleans())
+holidays = st.tuples(
+    st.just("holiday"),
+    st.integers(0, 25),
+    st.sampled_from(["closed", "13:00", "none"]),  # a date of March
+)
+timeframe_edits = st.tuples(st.just("timeframe"), st.sampled_from(["90m", "3D", "10D", "3W_US", "5MO_TD"]), st.booleans())
+adjustments = st.tuples(
+    st.just("adjust"),
+    st.sampled_from(["STOCK", "HALF"]),
+    st.integers(0, 29),
+    st.sampled_from(["split", "dividend", "none"]),
+    st.booleans(),  # known only a day later
+)
 observations = st.tuples(st.just("observe"), symbols, positions, st.integers(1, 40))
 builds = st.tuples(
     st.just("build"),
-    st.sampled_from(["", "candle", "rollup_1d", "gap", "bar_features", "observed+", "dim_instrument"]),
+    st.sampled_from(
+        [
+            "",
+            "candle",
+            "rollup_stored",
+            "daily",
+            "multi_day",
+            "gap",
+            "bar_features",
+            "observed+",
+            "dim_instrument",
+            "dim_calendar",
+        ]
+    ),
 )
-failures = st.tuples(st.just("fail"), st.sampled_from(["bars.rollup_1d", "bars.gap", "features.bar_features"]))
+failures = st.tuples(
+    st.just("fail"), st.sampled_from(["bars.rollup_stored", "bars.multi_day", "bars.gap", "features.bar_features"])
+)
 
 # A first build stands on some history; what comes after it is what incremental builds have to get right.
-steps = st.one_of(loads, loads, loads, deletions, edits, observations, builds, failures)
+steps = st.one_of(
+    loads, loads, loads, deletions, edits, observations, builds, failures, holidays, timeframe_edits, adjustments
+)
 histories = st.builds(
     lambda first, rest: [*first, ("build", ""), *rest],
     st.lists(loads, min_size=1, max_size=3),
@@ -56,7 +106,9 @@ histories = st.builds(
 def opened_at(symbol: str, position: int) -> Any:
     _, start, step, count, session = SERIES[symbol]
     moment = start + step * (position % count)
-    if session:  # a date of New York: midnight there, before and after the clocks change on 2024-03-10
+    if (
+        session and SERIES[symbol][0] == "1D"
+    ):  # a date of New York: midnight there, before and after the clocks change on 2024-03-10
         return moment + timedelta(hours=5 if moment < instant("2024-03-11") else 4)
     return moment
 
@@ -98,6 +150,36 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
                 prints_empty_candles,
                 outage_after,
             )
+        case ("holiday", day, hours):
+            date = instant("2024-03-01") + timedelta(days=day)
+            warehouse.query("delete from config.holiday where session_id = 'EQUITY' and date = %s", date.date())
+            if hours != "none":
+                warehouse.query(
+                    "insert into config.holiday values ('EQUITY', %s, 'test', null, %s)",
+                    date.date(),
+                    None if hours == "closed" else hours,
+                )
+        case ("timeframe", name, is_there):
+            warehouse.query("delete from config.timeframe where timeframe = %s", name)
+            if is_there:
+                warehouse.query("insert into config.timeframe (timeframe, compute_features) values (%s, true)", name)
+        case ("adjust", symbol, day, kind, is_late):
+            found = warehouse.query("select instrument_id from raw.instrument where symbol = %s", symbol)
+            if found:
+                date = (instant("2024-03-01") + timedelta(days=day)).date()
+                warehouse.query("delete from raw.adjustment where instrument_id = %s and ex_date = %s", found[0][0], date)
+                if kind != "none":
+                    warehouse.query(
+                        """
+                        insert into raw.adjustment (instrument_id, ex_date, kind, ratio, amount, known_at, batch_id)
+                        values (%s, %s, %s, %s, %s, %s, 0)
+                        """,
+                        found[0][0],
+                        date,
+                        kind,
+                        *((2, None) if kind == "split" else (None, 1.5)),
+                        date + timedelta(days=1) if is_late else None,
+                    )
         case ("build", selection):
             warehouse.build(*(["--select", selection] if selection else []))
         case ("fail", table):
@@ -105,6 +187,23 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
             warehouse.query(f"alter table {table} add constraint broken check (false) not valid")
             warehouse.run()
             warehouse.query(f"alter table {table} drop constraint if exists broken")  # a rebuilt table has none
+
+
+@pytest.fixture(scope="module")
+def small(manifest: Any) -> Iterator[Warehouse]:
+    """A warehouse of TIMEFRAMES alone, and a template of it: SMALL."""
+    create_database(DATABASE, TEMPLATE)
+    warehouse = Warehouse(manifest)
+    warehouse.query("delete from config.timeframe where timeframe <> all (%s)", TIMEFRAMES)
+    warehouse.query("delete from config.expectation where expectation = 'outside_session_share'")  # half hours of the night
+    warehouse.build()
+    warehouse.query("truncate ops.build")
+    warehouse.close()
+    seal_template(DATABASE)
+    create_database(SMALL, DATABASE)
+    create_database(DATABASE, SMALL)
+    yield warehouse
+    warehouse.close()
 
 
 @settings(
@@ -140,9 +239,10 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
         ("load", "HOUR/USD", 80, 5, 1, 0, False, False),
     ]
 )
-def test_incremental_equals_full(warehouse: Warehouse, history: list[tuple[Any, ...]]) -> None:
+def test_incremental_equals_full(small: Warehouse, history: list[tuple[Any, ...]]) -> None:
+    warehouse = small
     warehouse.close()
-    create_database(DATABASE, TEMPLATE)
+    create_database(DATABASE, SMALL)
     for action in history:
         apply(warehouse, action)
     warehouse.build()

@@ -7,6 +7,8 @@
 -#}
 {% macro feed_plan(node, parents, definition_hash, upto=none) %}
   {% call statement('lock_node') %}
+    {#- Chunks in the columnstore are written like others: the default limit would fail a rewrite of more than 100,000 rows. #}
+    set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
     select
       pg_advisory_xact_lock_shared(hashtext('titan'), hashtext('build')),
       pg_advisory_xact_lock(hashtext('titan.node'), hashtext('{{ node }}'))

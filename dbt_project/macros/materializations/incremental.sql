@@ -6,6 +6,7 @@
   key        the columns of the primary key
   bucket     for memory bucket: the span that one row sums up, if it is not the row itself
   indexes    lists of columns to index beside the key
+  frozen     which rows stay as they are once the candles before a horizon are gone (unless_frozen)
   hypertable on TimescaleDB: the length of a chunk of closed_at, as an interval; a plain table if left out
 -#}
 {% materialization incremental, adapter='postgres' %}
@@ -26,7 +27,13 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
   {% set plan = feed_plan(node, parents, definition_hash, upto) %}
-  {% if plan.action == 'rebuild' %}
+  {% if plan.action == 'rebuild' and has_frozen_aggregates(node) %}
+    {#- A table aside would leave the aggregates on the old one, and they could not be made again. #}
+    {{ rewrite_difference(target_relation, node, sql) }}
+    {% call statement('redefined') %}
+      {{ feed_redefined(node, definition_hash) }}
+    {% endcall %}
+  {% elif plan.action == 'rebuild' %}
     {{ rebuild_table(target_relation, node, sql, definition_hash) }}
   {% elif plan.action == 'rewrite' and memory == 'whole' %}
     {{ rewrite_difference(target_relation, node, sql) }}

@@ -22,6 +22,7 @@
       {{ sql }}
     );
   {% endcall %}
+  {% do keep_frozen(relation, aside) %}
   {% call statement('key') %}
     alter table {{ aside }} add primary key ({{ config.require('key') | join(', ') }});
     {% for columns in config.get('indexes', []) %}

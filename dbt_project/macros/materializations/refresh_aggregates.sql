@@ -20,13 +20,18 @@
       {% for range in pending.ranges %}
         {% do outside_transaction(refresh_sql(schema ~ '.' ~ name, seconds, range[0], range[1], batching)) %}
       {% endfor %}
+    {% elif standing['holds_history'] %}
+      {% do exceptions.raise_compiler_error(
+        schema ~ '.' ~ name ~ ' would have to be made again, and the candles of its bars before ' ~ pending.horizon_at
+        ~ ' are gone (ops.horizon): keep its definition, or copy its old bars away and drop it yourself'
+      ) %}
     {% else %}
       {% do log(schema ~ '.' ~ name ~ ': creating the continuous aggregate', info=true) %}
       {% set aside = name ~ '__new' %}
       {% do outside_transaction('drop materialized view if exists ' ~ schema ~ '.' ~ aside) %}
       {% do outside_transaction(aggregate_sql(aside, seconds)) %}
       {% do outside_transaction('create index on ' ~ schema ~ '.' ~ aside ~ ' (instrument_id, closed_at)') %}
-      {% do outside_transaction(refresh_sql(schema ~ '.' ~ aside, seconds, none, none, batching)) %}
+      {% do outside_transaction(refresh_sql(schema ~ '.' ~ aside, seconds, pending.horizon_at, none, batching)) %}
       {% do outside_transaction(
         "select ops.swap_aggregate('" ~ schema ~ "', '" ~ name ~ "', '" ~ aside ~ "', '" ~ definition_hash ~ "', '" ~ consumer ~ "')"
       ) %}
@@ -42,11 +47,17 @@
 {% endmacro %}
 
 
-{#- What the feed says of the candles since the consumer last read it: {upto, ranges}; a bound that is none is open. -#}
+{#-
+  What the feed says of the candles since the consumer last read it: {upto, horizon_at, ranges}; a bound that is none is open. No range
+  begins before the horizon of dropped candles: refreshed again, the bars there would be deleted.
+-#}
 {% macro aggregate_ranges(consumer, candle) %}
   {% set found = run_query("
     with bound as (
-      select coalesce(max(seq), 0) as upto from ops.change
+      select
+        coalesce(max(seq), 0) as upto,
+        (select max(horizon_at) + interval '1 microsecond' from ops.horizon) as horizon_at
+      from ops.change
     ),
     pending as (
       select range_agg(tstzrange(first_at, last_at, '[]')) as spans
@@ -56,16 +67,22 @@
     )
     select
       bound.upto,
-      nullif(lower(span), '-infinity')::text as first_at,
+      bound.horizon_at::text as horizon_at,
+      nullif(greatest(lower(span), bound.horizon_at), '-infinity')::text as first_at,
       nullif(upper(span), 'infinity')::text as last_at,
-      span is null as is_nothing
+      span is null or upper(span) <= bound.horizon_at as is_nothing
     from bound cross join pending left join lateral unnest(pending.spans) as span on true
   ") %}
   {% set ranges = [] %}
   {% for row in found.rows if not row['is_nothing'] %}
     {% do ranges.append([row['first_at'], row['last_at']]) %}
   {% endfor %}
-  {{ return({'upto': found.rows[0]['upto'], 'ranges': [[none, none]] if should_full_refresh() else ranges}) }}
+  {% set horizon_at = found.rows[0]['horizon_at'] %}
+  {{ return({
+    'upto': found.rows[0]['upto'],
+    'horizon_at': horizon_at,
+    'ranges': [[horizon_at, none]] if should_full_refresh() else ranges
+  }) }}
 {% endmacro %}
 
 
@@ -81,7 +98,20 @@ select exists (
     and aggregate.hypertable_schema = '{{ ref("candle").schema }}'
     and aggregate.hypertable_name = '{{ ref("candle").identifier }}'
     and definition.definition_hash = '{{ definition_hash }}'
-) as is_current
+) as is_current,
+to_regclass('{{ schema }}.{{ name }}') is not null and exists (select from ops.horizon) as holds_history
+{% endmacro %}
+
+
+{#- Whether continuous aggregates over this table hold bars of candles that it no longer has. -#}
+{% macro has_frozen_aggregates(node) %}
+  {% if engine() != 'community' %}{{ return(false) }}{% endif %}
+  {{ return(run_query("
+    select exists (select from ops.horizon) and exists (
+      select from timescaledb_information.continuous_aggregates
+      where hypertable_schema || '.' || hypertable_name = '" ~ node ~ "'
+    )
+  ").rows[0][0]) }}
 {% endmacro %}
 
 

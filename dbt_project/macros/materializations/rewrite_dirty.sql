@@ -26,6 +26,7 @@
         {% endif %}
         {% if 'closed_at' in key %}and rewritten.closed_at between dirty.first_at and dirty.last_at{% endif %}
     )
+    {{ unless_frozen('rewritten') }}
   {% endcall %}
   {% call statement('publish') %}
     insert into ops.change (node, instrument_id, timeframe, first_at, last_at, is_insert_or_delete)
@@ -70,12 +71,13 @@
   begin
     for range in select ctid as place, * from ops.dirty where node = '{{ node }}' loop
       execute format(
-        'delete from {{ relation }} where true'
+        'delete from {{ relation }} as standing where true'
         {% if memory != 'cross_section' %}|| ' and instrument_id = %1$L'{% endif %}
         {% if 'timeframe' in key and memory != 'cross_section' %}
         || case when range.timeframe is not null then ' and timeframe = %2$L' else '' end
         {% endif %}
-        {% if 'closed_at' in key %}|| ' and closed_at between %3$L and %4$L'{% endif %},
+        {% if 'closed_at' in key %}|| ' and closed_at between %3$L and %4$L'{% endif %}
+        || $frozen${{ unless_frozen('standing') }}$frozen$,
         range.instrument_id, range.timeframe, range.first_at, range.last_at
       );
       get diagnostics deleted = row_count;

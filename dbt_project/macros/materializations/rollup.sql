@@ -18,7 +18,9 @@
 {#- Timeframes that are continuous aggregates where the engine has them, with their seconds. -#}
 {% macro aggregate_timeframes() %}
   {{ return({
-    '5m': 300, '15m': 900, '30m': 1800, '1h': 3600, '2h': 7200, '4h': 14400, '6h': 21600, '12h': 43200, '1D': 86400
+    '3m': 180, '5m': 300, '15m': 900, '30m': 1800,
+    '1h': 3600, '2h': 7200, '4h': 14400, '6h': 21600, '8h': 28800, '12h': 43200,
+    '1D': 86400
   }) }}
 {% endmacro %}
 

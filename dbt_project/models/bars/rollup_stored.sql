@@ -4,6 +4,7 @@
     bucket='intraday',
     key=['instrument_id', 'timeframe', 'closed_at'],
     hypertable='90 days',
+    frozen='all',
 ) }}
 -- The continuous aggregates read it:
 -- depends_on: {{ ref('candle') }}

@@ -1,4 +1,4 @@
-{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], hypertable='90 days') }}
+{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], hypertable='90 days', frozen='base') }}
 
 with bars as (
     select * from {{ feed(ref('fct_bars'), preceding=1) }}

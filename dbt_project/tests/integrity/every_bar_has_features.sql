@@ -17,3 +17,8 @@ where
         select timeframe.timeframe from {{ ref('dim_timeframe') }} as timeframe
         where timeframe.compute_features
     )
+    -- Features of candles that are kept no longer stay.
+    and not exists (
+        select from ops.horizon as horizon
+        where horizon.instrument_id = bar_features.instrument_id and horizon.horizon_at >= bar_features.closed_at
+    )

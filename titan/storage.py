@@ -1,0 +1,155 @@
+"""How much is kept and how: the columnstore and the retention that config.storage and config.retention ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from ingest.load_batch import close_batch, open_batch
+from titan.database import Connection
+from titan.errors import UsageError
+from titan.loads import Progress
+from titan.status import needs_build
+
+_SEGMENTS = "instrument_id, timeframe"
+
+_SHOWN = """
+select
+    format('%%I.%%I', namespace.nspname, class.relname) as relation,
+    storage.columnstore_after,
+    {chunks}
+from (values ('raw.ohlcv'), ('bars.candle'), ('bars.rollup_stored'), ('features.bar_features')) as known (relation)
+inner join pg_class as class on class.oid = to_regclass(known.relation)
+inner join pg_namespace as namespace on class.relnamespace = namespace.oid
+left join config.storage as storage on known.relation = storage.relation
+order by 1
+"""
+_PLAIN = "1 as chunks, 0 as columnar_chunks, pg_total_relation_size(class.oid) as bytes"
+_CHUNKED = """
+    (select count(*) from timescaledb_information.chunks where hypertable_schema = nspname and hypertable_name = relname) as chunks,
+    (
+        select count(*) from timescaledb_information.chunks
+        where hypertable_schema = nspname and hypertable_name = relname and is_compressed
+    ) as columnar_chunks,
+    hypertable_size(class.oid) as bytes
+"""
+
+
+@dataclass
+class Stored:
+    """What was done: chunks converted, by table, and candles dropped, with the horizon up to which they are gone."""
+
+    converted: dict[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    horizon_at: datetime | None = None
+
+
+def show(connection: Connection) -> list[dict[str, Any]]:
+    """One row per table of candles, rollups and features: what is asked for, its chunks, and its size in bytes."""
+    has_chunks = _engine(connection) != "postgres"
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_SHOWN.format(chunks=_CHUNKED if has_chunks else _PLAIN).encode(), {}).fetchall()
+    connection.commit()
+    return rows
+
+
+def apply(connection: Connection, now: datetime, progress: Progress = lambda text: None) -> Stored:
+    """Do what config.storage and config.retention ask for. Raises UsageError where the engine or the state of the build forbids it."""
+    done = Stored()
+    _drop(connection, now, done, progress)
+    _convert(connection, now, done, progress)
+    return done
+
+
+def _engine(connection: Connection) -> str:
+    row: Any = connection.execute(
+        """
+        select case
+            when not exists (select from pg_extension where extname = 'timescaledb') then 'postgres'
+            when current_setting('timescaledb.license', true) = 'timescale' then 'community'
+            else 'apache'
+        end
+        """
+    ).fetchone()
+    connection.commit()
+    return str(row[0])
+
+
+def _convert(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
+    wanted: list[Any] = connection.execute("select relation, %s - columnstore_after from config.storage", (now,)).fetchall()
+    connection.commit()
+    if wanted and _engine(connection) != "community":
+        raise UsageError(
+            "config.storage asks for the columnstore, which only TimescaleDB's Community edition has",
+            hint="delete from config.storage, or use a server of that edition",
+        )
+    for relation, older_than in wanted:
+        name = sql.SQL(relation)
+        with connection.transaction():
+            connection.execute(
+                sql.SQL(
+                    "alter table {} set (timescaledb.enable_columnstore = true, timescaledb.segmentby = {}, "
+                    "timescaledb.orderby = 'closed_at')"
+                ).format(name, sql.Literal(_SEGMENTS))
+            )
+        chunks: list[Any] = connection.execute(
+            "select format('%%I.%%I', chunk_schema, chunk_name) from timescaledb_information.chunks "
+            "where format('%%I.%%I', hypertable_schema, hypertable_name) = %s and range_end <= %s and not is_compressed "
+            "order by range_end",
+            (relation, older_than),
+        ).fetchall()
+        connection.commit()
+        for (chunk,) in chunks:
+            progress(f"{relation}: converting {chunk}")
+            with connection.transaction():
+                connection.execute("select compress_chunk(%s::regclass)", (chunk,))
+            done.converted[relation] = done.converted.get(relation, 0) + 1
+
+
+def _drop(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
+    """Drop the candles of less than a day that are older than config.retention keeps them.
+
+    The bars made of them are frozen by ops.horizon in the same transaction. What a model has not read yet must not be dropped.
+    """
+    wanted: Any = connection.execute("select %s - candles_for from config.retention", (now,)).fetchone()
+    connection.commit()
+    if wanted is None:
+        return
+    if needs_build(connection):
+        raise UsageError(
+            "some models have changes to read, which may be of candles to be dropped", hint="titan build, then again"
+        )
+    progress("dropping old candles")
+    with connection.transaction():
+        connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+        batch_id = open_batch(connection, "retention", "config.retention", None, now, {"candles_before": str(wanted[0])})
+        # A local midnight: no day has a part of its candles. It never moves back.
+        connection.execute(
+            """
+            insert into ops.horizon as standing (instrument_id, timeframe, horizon_at)
+            select instrument.instrument_id, instrument.base_timeframe, date_trunc('day', %s::timestamptz, session.timezone)
+            from raw.instrument as instrument
+            inner join config.session as session on instrument.session_id = session.session_id
+            inner join config.timeframe as timeframe on instrument.base_timeframe = timeframe.timeframe
+            where timeframe.is_intraday
+            on conflict (instrument_id) do update set horizon_at = excluded.horizon_at
+                where standing.horizon_at < excluded.horizon_at
+            """,
+            (wanted[0],),
+        )
+        horizons: list[Any] = connection.execute("select instrument_id, timeframe, horizon_at from ops.horizon").fetchall()
+        for instrument_id, timeframe, horizon_at in horizons:
+            for relation in ("raw.ohlcv", "bars.candle"):
+                # Literals: chunks are pruned by constants alone.
+                dropped = connection.execute(
+                    sql.SQL("delete from {} where instrument_id = {} and timeframe = {} and closed_at < {}").format(
+                        sql.SQL(relation), sql.Literal(instrument_id), sql.Literal(timeframe), sql.Literal(horizon_at)
+                    )
+                ).rowcount
+                done.dropped += dropped if relation == "raw.ohlcv" else 0
+            done.horizon_at = max(horizon_at, done.horizon_at or horizon_at)
+        close_batch(connection, batch_id, rows_deleted=done.dropped)
