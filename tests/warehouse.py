@@ -19,7 +19,7 @@ from titan import dbt
 from titan.database import Connection, connect
 from titan.settings import REPOSITORY, Settings
 
-DATABASE = "titan_test"
+DATABASE = f"titan_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 TEMPLATE = f"{DATABASE}_template"
 LARGE = 20_000
 SHARED = Path(__file__).resolve().parents[2] / "shared"
