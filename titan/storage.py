@@ -50,7 +50,7 @@ class Stored:
 
 def show(connection: Connection) -> list[dict[str, Any]]:
     """One row per table of candles, rollups and features: what is asked for, its chunks, and its size in bytes."""
-    has_chunks = _engine(connection) != "postgres"
+    has_chunks = engine(connection) != "postgres"
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_SHOWN.format(chunks=_CHUNKED if has_chunks else _PLAIN).encode(), {}).fetchall()
     connection.commit()
@@ -65,7 +65,8 @@ def apply(connection: Connection, now: datetime, progress: Progress = lambda tex
     return done
 
 
-def _engine(connection: Connection) -> str:
+def engine(connection: Connection) -> str:
+    """What the server can do: postgres, apache (TimescaleDB) or community."""
     row: Any = connection.execute(
         """
         select case
@@ -82,7 +83,7 @@ def _engine(connection: Connection) -> str:
 def _convert(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
     wanted: list[Any] = connection.execute("select relation, %s - columnstore_after from config.storage", (now,)).fetchall()
     connection.commit()
-    if wanted and _engine(connection) != "community":
+    if wanted and engine(connection) != "community":
         raise UsageError(
             "config.storage asks for the columnstore, which only TimescaleDB's Community edition has",
             hint="delete from config.storage, or use a server of that edition",

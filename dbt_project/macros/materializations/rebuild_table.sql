@@ -30,6 +30,7 @@
     {% endfor %}
     analyze {{ aside }};
   {% endcall %}
+  {% do lock_swap() %}
   {% call statement('swap', fetch_result=true) %}
     select unnest(ops.swap_table('{{ relation.schema }}', '{{ relation.identifier }}', '{{ aside.identifier }}'))
   {% endcall %}
@@ -39,5 +40,13 @@
   {% endfor %}
   {% call statement('redefined') %}
     {{ feed_redefined(node, definition_hash) }}
+  {% endcall %}
+{% endmacro %}
+
+
+{#- Two tables under one view: each swap would hold its own and wait, for the view's sake, for the other's. One at a time. -#}
+{% macro lock_swap() %}
+  {% call statement('lock_swap') %}
+    select pg_advisory_xact_lock(hashtext('titan'), hashtext('swap'))
   {% endcall %}
 {% endmacro %}

@@ -1,0 +1,130 @@
+"""Retention never eats what was made of the candles that go, and the columnstore changes no row."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from tests.commands import titan
+from tests.warehouse import Row, Warehouse, instant, make_batch
+from titan import storage
+from titan.errors import UsageError
+from titan.reconcile import reconcile
+
+START = instant("2024-01-01")
+NOW = instant("2024-01-22")
+HORIZON = instant("2024-01-15")
+
+
+def hours(count: int, first: int = 0, symbol: str = "BTC/USDT") -> list[Row]:
+    return [Row(START + timedelta(hours=first + at), 100 + (first + at) % 37, symbol, 0.1 * (at + 1)) for at in range(count)]
+
+
+@pytest.fixture
+def retained(warehouse: Warehouse) -> Warehouse:
+    """Three weeks of hourly candles, of which the last is kept."""
+    warehouse.load(make_batch(hours(24 * 21) + hours(24 * 20, 12, "ETH/USDT")))
+    warehouse.load(make_batch([Row(START + timedelta(days=at), 5, "DAY/USD") for at in range(20)], timeframe="1D"))
+    warehouse.build()
+    warehouse.query("insert into config.retention (candles_for) values ('7 days')")
+    return warehouse
+
+
+def bars(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    return warehouse.query("select bars::text from bars.fct_bars as bars where timeframe <> '1h' order by 1")
+
+
+def features(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    return warehouse.query("select features::text from features.bar_features as features order by 1")
+
+
+def test_retention_drops_candles_and_no_bar_made_of_them(retained: Warehouse) -> None:
+    before = bars(retained), features(retained)
+    done = storage.apply(retained.connection, NOW)
+    assert (done.dropped, done.horizon_at) == (335 + 323, HORIZON)  # the candle that closes at the horizon stays
+    assert retained.value("select count(*) from raw.ohlcv where timeframe = '1D'") == 20
+    retained.build()
+    assert (bars(retained), features(retained)) == before
+    retained.build("--full-refresh")
+    assert (bars(retained), features(retained)) == before
+    assert reconcile(retained.connection).differing == []
+
+
+def test_after_retention_incremental_still_equals_full(retained: Warehouse) -> None:
+    storage.apply(retained.connection, NOW)
+    retained.load(make_batch(hours(30, 24 * 21)))
+    retained.load(make_batch([Row(HORIZON + timedelta(hours=5), 500.0)]))
+    retained.query("insert into config.timeframe (timeframe, compute_features) values ('3D', true) on conflict do nothing")
+    retained.build()
+    retained.assert_incremental_equals_full()
+    retained.query("update config.exchange set outage_after = '1 hour' where exchange = '*'")
+    retained.build()
+    retained.assert_incremental_equals_full()
+    assert retained.value("select min(closed_at) from bars.rollup where timeframe = '2h'") == START + timedelta(hours=2)
+
+
+def test_a_candle_from_before_the_horizon_goes_to_quarantine(retained: Warehouse) -> None:
+    storage.apply(retained.connection, NOW)
+    before = bars(retained)
+    done = retained.load(make_batch([Row(HORIZON - timedelta(days=2), 999.0), Row(HORIZON + timedelta(days=30), 7.0)]))
+    assert (done.inserted, dict(done.quarantined)) == (1, {"is_after_horizon": 1})
+    new = retained.load(make_batch(hours(5, symbol="NEW/USDT")))
+    assert dict(new.quarantined) == {"is_after_horizon": 5}
+    retained.build()
+    assert set(before) <= set(bars(retained))
+
+
+def test_nothing_is_dropped_that_a_model_has_not_read(retained: Warehouse) -> None:
+    retained.load(make_batch(hours(2, 24 * 21)))
+    with pytest.raises(UsageError, match="changes to read"):
+        storage.apply(retained.connection, NOW)
+    assert retained.value("select count(*) from ops.horizon") == 0
+
+
+def test_the_horizon_never_moves_back(retained: Warehouse) -> None:
+    storage.apply(retained.connection, NOW)
+    storage.apply(retained.connection, NOW - timedelta(days=3))
+    assert retained.value("select max(horizon_at) from ops.horizon") == HORIZON
+    with pytest.raises(psycopg.errors.RaiseException, match="never moves back"):
+        retained.query("update ops.horizon set horizon_at = '2020-01-01'")
+
+
+def test_the_columnstore_changes_no_row_or_is_refused(warehouse: Warehouse) -> None:
+    warehouse.load(make_batch(hours(24 * 10)))
+    warehouse.build()
+    warehouse.query("insert into config.storage values ('bars.candle', '7 days'), ('raw.ohlcv', '7 days')")
+    if storage.engine(warehouse.connection) != "community":
+        with pytest.raises(UsageError, match="Community edition"):
+            storage.apply(warehouse.connection, NOW)
+        return
+    before = warehouse.contents()
+    done = storage.apply(warehouse.connection, NOW + timedelta(days=200))
+    assert set(done.converted) == {"bars.candle", "raw.ohlcv"}
+    assert warehouse.contents() == before
+    warehouse.load(make_batch([Row(START + timedelta(hours=30), 500.0)]))
+    warehouse.build()
+    assert warehouse.value("select high from bars.rollup where timeframe = '2h' and closed_at = '2024-01-02 08:00Z'") == 505
+    warehouse.assert_incremental_equals_full()
+
+
+def test_storage_says_what_there_is_and_what_was_done(warehouse: Warehouse) -> None:
+    warehouse.load(make_batch(hours(30)))
+    warehouse.build()
+    shown = titan("storage", "show")
+    assert shown.returncode == 0
+    assert "bars.rollup_stored" in shown.stdout
+    assert "nothing to do" in titan("storage", "apply").stdout
+
+
+def test_the_live_view_adds_the_running_bar(warehouse: Warehouse) -> None:
+    warehouse.load(make_batch(hours(27)))
+    warehouse.build()
+    running = warehouse.query(
+        "select timeframe, closed_at, bar_count from marts.ohlcv_live where not is_finished and timeframe in ('1D', '4h', '3h')"
+    )
+    assert sorted(running) == [
+        ("1D", START + timedelta(days=2), 3),
+        ("4h", START + timedelta(hours=28), 3),
+    ]
