@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 from ingest.promotion import promote
 from ingest.sources.synthetic import synthetic_batch
@@ -73,6 +74,6 @@ def _clear(connection: Connection) -> None:
 
 
 def _wal(connection: Connection) -> int:
-    position = connection.execute("select pg_current_wal_insert_lsn() - '0/0'").fetchone()
+    position: Any = connection.execute("select pg_current_wal_insert_lsn() - '0/0'").fetchone()
     connection.commit()
-    return int(position[0])  # type: ignore[index, call-overload]
+    return int(position[0])
