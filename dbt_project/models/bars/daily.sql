@@ -70,4 +70,6 @@ final as (
             and calendar.date = (bar.opened_at at time zone instrument.timezone)::date
 )
 
+-- Sums take their own order; rows that lie in that of the key are sorted in a pass, for each of the timeframes of multi_day.
 select * from final
+order by instrument_id, timeframe, closed_at
