@@ -47,7 +47,8 @@ def load_adjustments(
                     instrument_id, ex_date, kind, ratio, amount, price_factor, known_at, batch_id
                 )
                 values (
-                    %(instrument_id)s, %(ex_date)s, %(kind)s, %(ratio)s, %(amount)s, %(price_factor)s, %(known_at)s, %(batch_id)s
+                    %(instrument_id)s, %(ex_date)s, %(kind)s, %(ratio)s, %(amount)s, %(price_factor)s, %(known_at)s,
+                    %(batch_id)s
                 )
                 on conflict (instrument_id, ex_date, kind) do update set
                     ratio = excluded.ratio, amount = excluded.amount, price_factor = excluded.price_factor,

@@ -83,7 +83,7 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
     )
     with connection.transaction():
         connection.execute("set local work_mem = '256MB'")
-        # Chunks in the columnstore are written like others, however many rows are revised; unknown to a plain server, and harmless.
+        # Chunks in the columnstore are written like others, however many rows are revised. A plain server does not mind.
         connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
         session = find_session(connection, batch.market.exchange, named=batch.market.session_id)
         clock = Clock(TIMEFRAMES[batch.market.timeframe], session)
@@ -149,7 +149,7 @@ def _stopped(batch: Batch, inspected: Inspected, result: Promoted) -> GateError:
 def _make_current(
     connection: Connection, batch: Batch, clock: Clock, inspected: Inspected, result: Promoted
 ) -> list[Rejected]:
-    """Promote the good candles; returns those that a later row of the batch supersedes, and those that are too old to be kept."""
+    """Promote the good candles; returns those that a later row of the batch supersedes, or that are too old to be kept."""
     candles = inspected.candles
     rejected = _deduplicate(connection, batch, candles, result)
     instruments, result.notices = find_or_create(connection, batch, clock, np.unique(candles["series"]).tolist())

@@ -1,4 +1,4 @@
-"""Every bar of every timeframe, the slow way: in pandas and plain Python, from base candles, sharing no code with the models."""
+"""Every bar of every timeframe, the slow way: in plain Python, from base candles, sharing no code with the models."""
 
 from __future__ import annotations
 

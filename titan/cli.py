@@ -217,8 +217,8 @@ def load_adjustments_command(
 ) -> None:
     """Load splits and dividends; bars are adjusted by them at the next build, from the ex-date on.
 
-    Its columns are ex_date,kind,value (kind split or dividend; known_at may follow), or date,dividends,stock splits, or, without a
-    header, date,price_factor,split_factor (cumulative backward factors).
+    Its columns are ex_date,kind,value (kind split or dividend; known_at may follow), or date,dividends,stock splits, or,
+    without a header, date,price_factor,split_factor (cumulative backward factors).
 
     Example: titan load adjustments AAPL-actions.csv --symbol AAPL
     """
@@ -407,7 +407,8 @@ def reconcile_command(
     else:
         for bar in done.differing:
             output.out.print(
-                f"{bar['fault']}: {bar['exchange']} {bar['symbol']} {bar['timeframe']} closed {bar['closed_at']:%Y-%m-%d %H:%M}: "
+                f"{bar['fault']}: {bar['exchange']} {bar['symbol']} {bar['timeframe']} "
+                f"closed {bar['closed_at']:%Y-%m-%d %H:%M}: "
                 + (
                     f"stored {bar['stored']}, from raw {bar['recomputed']}"
                     if bar["fault"] == "wrong"

@@ -1,4 +1,4 @@
-"""Every stored bar against its recomputation from raw candles: what an incremental build or an aggregate left wrong is named."""
+"""Every stored bar against its recomputation from raw candles: what a build or an aggregate left wrong is named."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from titan.database import Connection
 from titan.errors import BuildError, UsageError
 from titan.loads import Progress
 
-# In the order in which each is computed from the one before. The SQL is that of a full build on plain PostgreSQL, whatever the
-# engine: continuous aggregates are reconciled with what they should be.
+# In the order in which each is computed from the one before. The SQL is that of a full build on plain PostgreSQL, whatever
+# the engine: continuous aggregates are reconciled with what they should be.
 _MODELS = ("candle", "candle_of_bar", "rollup_stored", "rollup", "daily", "daily_of_bar", "multi_day")
 _COMPARED = (
     "opened_at", "open", "high", "low", "close", "volume", "quote_volume", "trade_count", "bar_count", "missing_count",
@@ -54,11 +54,11 @@ def reconcile(
     texts = _compile(manifest)
     with connection.transaction(force_rollback=True):
         connection.execute("set local work_mem = '256MB'")
-        # A chunk may be in another order, and statistics of temporary tables do not exist: what is large is merged or hashed.
         connection.execute("set local search_path = pg_temp, public")
         ohlcv = (
             sql.SQL(
-                "(select * from raw.ohlcv where instrument_id = any ({}) and closed_at between {}::timestamptz and {}::timestamptz)"
+                "(select * from raw.ohlcv where instrument_id = any ({}) "
+                "and closed_at between {}::timestamptz and {}::timestamptz)"
             )
             .format(sql.Literal(instruments), sql.Literal(since or "-infinity"), sql.Literal(until or "infinity"))
             .as_string(connection)
@@ -106,51 +106,85 @@ def _relation(connection: Connection, schema: str, name: str) -> str:
     return sql.Identifier(connection.info.dbname, schema, name).as_string(connection)
 
 
+def _bars(prefix: str) -> sql.Composable:
+    """SQL: the bars of the tables with this prefix, with what is compared of each."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, _COMPARED))
+    return sql.SQL(" union all ").join(
+        sql.SQL("select instrument_id, timeframe, closed_at, {columns} from {table}").format(
+            columns=columns, table=sql.SQL(prefix + name)
+        )
+        for name in _STORED
+    )
+
+
+def _row(side: str) -> sql.Composable:
+    return sql.SQL("({})").format(sql.SQL(", ").join(sql.Identifier(side, name) for name in _COMPARED))
+
+
+def _object(side: str) -> sql.Composable:
+    pairs = (sql.SQL("{}, {}").format(sql.Literal(name), sql.Identifier(side, name)) for name in _COMPARED)
+    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+
+
+_IN_RANGE = """
+    instrument_id = any (%(instruments)s)
+    and timeframe = coalesce(%(timeframe)s, timeframe)
+    and opened_at >= %(since)s
+    and closed_at <= %(until)s
+"""
+_DIFFERING = """
+with stored as materialized (
+    select * from ({stored_bars}) as bar where {in_range}
+),
+
+again as materialized (
+    select * from ({bars_again}) as bar where {in_range}
+)
+
+select
+    instrument.exchange,
+    instrument.symbol,
+    timeframe,
+    closed_at,
+    case when stored.opened_at is null then 'missing' when again.opened_at is null then 'surplus' else 'wrong' end as fault,
+    {stored_object} as stored,
+    {object_again} as recomputed
+from stored
+full join again using (instrument_id, timeframe, closed_at)
+inner join raw.instrument as instrument using (instrument_id)
+left join ops.horizon as horizon using (instrument_id)
+where
+    coalesce(coalesce(stored.opened_at, again.opened_at) >= horizon.horizon_at, true)
+    and {stored_row} is distinct from {row_again}
+order by instrument.exchange, instrument.symbol, closed_at, timeframe
+"""
+
+
 def _compare(
     connection: Connection, instruments: list[int], timeframe: str | None, since: datetime | None, until: datetime | None
 ) -> Reconciled:
-    bars = " union all ".join(
-        f"select instrument_id, timeframe, closed_at, {', '.join(_COMPARED)} from {{prefix}}{name}" for name in _STORED
+    in_range = sql.SQL(_IN_RANGE)
+    query = sql.SQL(_DIFFERING).format(
+        stored_bars=_bars("bars."),
+        bars_again=_bars("again_"),
+        in_range=in_range,
+        stored_object=_object("stored"),
+        object_again=_object("again"),
+        stored_row=_row("stored"),
+        row_again=_row("again"),
     )
-    names = ", ".join(f"'{name}', {{side}}.{name}" for name in _COMPARED)
-    query = f"""
-        with stored as materialized (
-            select * from ({bars.format(prefix="bars.")}) as bar
-            where instrument_id = any (%(instruments)s) and timeframe = coalesce(%(timeframe)s, timeframe)
-                and opened_at >= %(since)s and closed_at <= %(until)s
-        ),
-        again as materialized (
-            select * from ({bars.format(prefix="again_")}) as bar
-            where timeframe = coalesce(%(timeframe)s, timeframe)
-                and opened_at >= %(since)s and closed_at <= %(until)s
-        )
-        select
-            instrument.exchange, instrument.symbol, timeframe, closed_at,
-            case when stored.opened_at is null then 'missing' when again.opened_at is null then 'surplus' else 'wrong' end as fault,
-            jsonb_build_object({names.format(side="stored")}) as stored,
-            jsonb_build_object({names.format(side="again")}) as recomputed
-        from stored full join again using (instrument_id, timeframe, closed_at)
-        inner join raw.instrument as instrument using (instrument_id)
-        left join ops.horizon as horizon using (instrument_id)
-        where coalesce(coalesce(stored.opened_at, again.opened_at) >= horizon.horizon_at, true) and ({", ".join(f"stored.{name}" for name in _COMPARED)})
-            is distinct from ({", ".join(f"again.{name}" for name in _COMPARED)})
-        order by instrument.exchange, instrument.symbol, closed_at, timeframe
-    """
+    count = sql.SQL("select count(*) from ({}) as bar where {}").format(_bars("again_"), in_range)
     parameters = {
         "instruments": instruments,
         "timeframe": timeframe,
         "since": since or "-infinity",
         "until": until or "infinity",
     }
-    counted: Any = connection.execute(
-        f"select count(*) from ({bars.format(prefix='again_')}) as bar "  # type: ignore[arg-type, unused-ignore]
-        "where timeframe = coalesce(%(timeframe)s, timeframe) and opened_at >= %(since)s and closed_at <= %(until)s",
-        parameters,
-    ).fetchone()
+    compared: Any = connection.execute(count, parameters).fetchone()
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type, unused-ignore]
+        rows = cursor.execute(query, parameters).fetchall()
     for row in rows:
-        names_differing = [name for name in _COMPARED if row["stored"][name] != row["recomputed"][name]]
+        names = [name for name in _COMPARED if row["stored"][name] != row["recomputed"][name]]
         for side in ("stored", "recomputed"):
-            row[side] = {name: row[side][name] for name in names_differing}
-    return Reconciled(int(counted[0]), rows)
+            row[side] = {name: row[side][name] for name in names}
+    return Reconciled(int(compared[0]), rows)

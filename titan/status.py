@@ -68,8 +68,8 @@ group by progress.consumer order by progress.consumer
 def series(connection: Connection) -> list[dict[str, Any]]:
     """One row per series: its span, how far its source was observed, and what its bars have of it.
 
-    gaps, missing and completeness are those of the base candles; refreshed_at is when the bars last took in something new. They are
-    null for what is kept for cross-checks only, and before the first build.
+    gaps, missing and completeness are those of the base candles; refreshed_at is when the bars last took in something new.
+    They are null for what is kept for cross-checks only, and before the first build.
     """
     rows = _rows(connection, _STATUS)
     built: Any = connection.execute("select to_regclass('bars.completeness') is not null").fetchone()

@@ -30,7 +30,10 @@ order by 1
 """
 _PLAIN = "1 as chunks, 0 as columnar_chunks, pg_total_relation_size(class.oid) as bytes"
 _CHUNKED = """
-    (select count(*) from timescaledb_information.chunks where hypertable_schema = nspname and hypertable_name = relname) as chunks,
+    (
+        select count(*) from timescaledb_information.chunks
+        where hypertable_schema = nspname and hypertable_name = relname
+    ) as chunks,
     (
         select count(*) from timescaledb_information.chunks
         where hypertable_schema = nspname and hypertable_name = relname and is_compressed
@@ -58,7 +61,10 @@ def show(connection: Connection) -> list[dict[str, Any]]:
 
 
 def apply(connection: Connection, now: datetime, progress: Progress = lambda text: None) -> Stored:
-    """Do what config.storage and config.retention ask for. Raises UsageError where the engine or the state of the build forbids it."""
+    """Do what config.storage and config.retention ask for.
+
+    Raises UsageError where the engine cannot, or a model has not read yet what would be dropped.
+    """
     done = Stored()
     _drop(connection, now, done, progress)
     _convert(connection, now, done, progress)
@@ -114,7 +120,7 @@ def _convert(connection: Connection, now: datetime, done: Stored, progress: Prog
 def _drop(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
     """Drop the candles of less than a day that are older than config.retention keeps them.
 
-    The bars made of them are frozen by ops.horizon in the same transaction. What a model has not read yet must not be dropped.
+    The bars made of them are frozen by ops.horizon in the same transaction.
     """
     wanted: Any = connection.execute("select %s - candles_for from config.retention", (now,)).fetchone()
     connection.commit()

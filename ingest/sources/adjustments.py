@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from titan.errors import SourceError
 
 LAYOUTS = (
-    "ex_date,kind,value (kind split or dividend; value is the ratio or the cash amount; price_factor and known_at may follow), "
-    "date,dividends,stock splits, or date,price_factor,split_factor without a header"
+    "ex_date,kind,value (kind split or dividend; value is the ratio or the cash amount; price_factor and known_at may "
+    "follow), date,dividends,stock splits, or date,price_factor,split_factor without a header"
 )
 
 
 @dataclass(frozen=True)
 class Adjustment:
-    """One corporate action; of `ratio`, `amount` and `price_factor` exactly one is given (raw.adjustment says what they are)."""
+    """One corporate action; of `ratio`, `amount` and `price_factor` exactly one is given (see raw.adjustment)."""
 
     ex_date: date
     kind: str
@@ -101,7 +102,7 @@ def _factors(path: Path, rows: list[tuple[int, list[str]]]) -> Iterator[Adjustme
             raise _fault(path, line, "it has no price_factor and split_factor")
         factors.append((_date(path, line, row[0]), _positive(path, line, row[1]), _positive(path, line, row[2])))
     factors.sort()
-    for (last_date, price, split), (_, next_price, next_split) in zip(factors, factors[1:], strict=False):
+    for (last_date, price, split), (_, next_price, next_split) in pairwise(factors):
         ex_date = last_date + timedelta(days=1)
         if split != next_split:
             yield Adjustment(ex_date, "split", ratio=_simple(next_split / split))

@@ -1,4 +1,4 @@
-"""Every bar of every timeframe equals its recomputation from base candles by other code (tests/brute_force.py), on real data."""
+"""Every bar of every timeframe equals its recomputation from base candles by other code, on real data."""
 
 from __future__ import annotations
 

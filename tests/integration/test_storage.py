@@ -122,7 +122,7 @@ def test_the_live_view_adds_the_running_bar(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(27)))
     warehouse.build()
     running = warehouse.query(
-        "select timeframe, closed_at, bar_count from marts.ohlcv_live where not is_finished and timeframe in ('1D', '4h', '3h')"
+        "select timeframe, closed_at, bar_count from marts.ohlcv_live where not is_finished and timeframe in ('1D', '4h')"
     )
     assert sorted(running) == [
         ("1D", START + timedelta(days=2), 3),

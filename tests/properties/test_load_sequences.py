@@ -22,7 +22,6 @@ from tests.warehouse import (
     instant,
     make_batch,
     seal_template,
-    use_database,
 )
 
 EXAMPLES = 1_000 if os.environ.get("TITAN_SOAK") else 25
@@ -36,10 +35,11 @@ SERIES = {
     "HALF": ("30m", instant("2024-03-08T14:00"), timedelta(minutes=30), 160, "EQUITY"),
 }
 
-# Timeframes of every kind, and few of each: the rest is the same code over other quantities (tests/integration/test_bars.py).
-TIMEFRAMES = (
-    "1m 30m 1h 2h 4h 12h 1D 2D 5D 7CD 1W_US 1W_ISO 2W_ISO 1MO 2MO 1Y 1W_ISO_TD 1MO_TD"  # and what histories insert
-).split()
+# Timeframes of every kind, and few of each: the rest is the same code over other quantities (test_bars.py).
+TIMEFRAMES = [
+    "1m", "30m", "1h", "2h", "4h", "12h", "1D", "2D", "5D", "7CD",
+    "1W_US", "1W_ISO", "2W_ISO", "1MO", "2MO", "1Y", "1W_ISO_TD", "1MO_TD",
+]  # fmt: skip
 SMALL = f"{DATABASE}_small"
 
 symbols = st.sampled_from(sorted(SERIES))
