@@ -33,16 +33,15 @@ judged as (
     from priced
 ),
 
+-- Several that became known at one moment all count from then on; the product of none is 1.
 final as (
     select
         instrument_id,
         timeframe,
         closed_at,
-        coalesce(max(ratio) filter (where kind = 'split'), 1) as split_ratio,
-        coalesce(
-            max(coalesce(price_factor, (reference_close - amount) / reference_close)) filter (
-                where kind = 'dividend' and is_applied
-            ), 1
+        ops.product(ratio order by ex_at) filter (where kind = 'split') as split_ratio,
+        ops.product(coalesce(price_factor, (reference_close - amount) / reference_close) order by ex_at) filter (
+            where kind = 'dividend' and is_applied
         ) as dividend_factor,
         bool_and(is_applied) as is_applied
     from judged
