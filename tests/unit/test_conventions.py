@@ -12,7 +12,11 @@ from ingest.timeframes import TIMEFRAMES
 from tests.warehouse import Warehouse
 
 MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
-PLAIN_TABLES = {"candle", "observed", "gap", "bar_features", "rollup_1d"}
+TABLES = {"incremental", "rollup"}
+PLAIN_NAMES = {
+    "adjustment", "adjustment_event", "adjustment_factor", "bar_features", "candle", "candle_of_bar", "completeness", "daily",
+    "daily_of_bar", "gap", "multi_day", "observed", "rollup", "rollup_stored",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -49,14 +53,14 @@ def test_every_model_is_keyed_and_the_key_is_tested(models: dict[str, Any], mani
             if test.test_metadata.name == "primary_key"
         ]
         assert len(keys) == 1, name
-        if model.config.materialized == "incremental":
+        if model.config.materialized in TABLES:
             assert keys[0] == model.config.extra["key"], name
 
 
 def test_every_table_declares_its_memory(models: dict[str, Any]) -> None:
     for name, model in models.items():
-        assert model.config.materialized in ("incremental", "view"), name
-        if model.config.materialized == "incremental":
+        assert model.config.materialized in TABLES | {"view"}, name
+        if model.config.materialized in TABLES:
             assert model.config.extra.get("memory") in MEMORIES, name
 
 
@@ -66,7 +70,7 @@ def test_names_follow_the_rules(models: dict[str, Any]) -> None:
         folder = model.path.split("/")[0]
         assert model.schema == folder, name
         if folder != "marts":
-            assert name.startswith(("dim_", "fct_")) or name in PLAIN_TABLES, name
+            assert name.startswith(("dim_", "fct_")) or name in PLAIN_NAMES, name
         for column in model.columns.values():
             if column.name.startswith(("is_", "has_", "prints_")):
                 assert "hether" in column.description, f"{name}.{column.name}"
@@ -86,7 +90,7 @@ def test_models_are_short(models: dict[str, Any]) -> None:
 
 def test_only_the_first_models_read_raw(models: dict[str, Any]) -> None:
     readers = {name for name, model in models.items() if any(".raw." in parent for parent in model.depends_on.nodes)}
-    assert readers == {"candle", "dim_instrument", "observed"}
+    assert readers == {"adjustment", "adjustment_event", "candle", "dim_instrument", "observed"}
 
 
 def test_the_timeframes_of_the_loader_are_those_of_the_database(warehouse: Warehouse) -> None:
