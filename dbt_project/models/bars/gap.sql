@@ -67,9 +67,7 @@ measured as (
             apart.skipped_count,
             case
                 when apart.is_24_7
-                    then round(
-                        extract(epoch from apart.gap_closed_at - apart.gap_opened_at) / apart.duration_seconds
-                    )
+                    then round(extract(epoch from apart.gap_closed_at - apart.gap_opened_at) / apart.duration_seconds)
                 else session.missing_count
             end
         )::integer as missing_count
