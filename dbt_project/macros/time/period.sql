@@ -45,7 +45,8 @@ cross join lateral (
     select
         {{ period_first_date(timeframe, number) }} as first_date,
         {{ period_first_date(timeframe, '(' ~ number ~ ' + 1)') }} as end_date
-    offset 0  -- or each look-up is made once for every place that uses it
+    from (select 1) as one
+    limit 1  -- or each look-up is made once for every place that uses it
 ) as period_date
 cross join lateral (
     select
@@ -63,7 +64,8 @@ cross join lateral (
                 where session_id = {{ session_id }} and date = period_date.end_date
             )
         end - 1 as last_number
-    offset 0
+    from (select 1) as one
+    limit 1
 ) as period_day
 cross join lateral (
     select

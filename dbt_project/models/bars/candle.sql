@@ -9,7 +9,9 @@ instrument as (
         instrument.*,
         timeframe.duration_seconds as base_seconds,
         not instrument.is_24_7 and instrument.base_timeframe = '1D' as has_session_days,
-        instrument.instrument_id in (select instrument_id from {{ ref('adjustment_factor') }}) as is_adjusted
+        instrument.instrument_id in (
+            select factor.instrument_id from {{ ref('adjustment_factor') }} as factor
+        ) as is_adjusted
     from {{ ref('dim_instrument') }} as instrument
     inner join {{ ref('dim_timeframe') }} as timeframe on instrument.base_timeframe = timeframe.timeframe
 ),
@@ -55,7 +57,7 @@ dated as (
         on
             not instrument.is_24_7
             and instrument.base_seconds <= 86400
-            and calendar.session_id = instrument.session_id
+            and instrument.session_id = calendar.session_id
             and calendar.date = case
                 when not instrument.is_24_7 then (ohlcv.opened_at at time zone instrument.timezone)::date
             end
@@ -82,8 +84,8 @@ adjusted as (
     ) as factor on true
 ),
 
--- A source stamps an equity's day with its date; the bar opens and closes with the session. A candle that reaches into another
--- date is part of no session: what is one day's lies between two local midnights (see feed_bucket).
+-- A source stamps an equity's day with its date; the bar opens and closes with the session. A candle that reaches into
+-- another date is part of no session: what is one day's lies between two local midnights (see feed_bucket).
 final as (
     select
         instrument_id,

@@ -1,7 +1,7 @@
 {{ config(materialized='view') }}
 
--- Around the clock, bars count from 1970-01-01 00:00 UTC. In a session they count from its open, the last one ends with it, and
--- candles that do not begin on a multiple of their own length from the open fit no such bar: only the day holds them.
+-- Around the clock, bars count from 1970-01-01 00:00 UTC. In a session they count from its open and the last one ends with
+-- it. Candles that do not begin on a multiple of their own length from the open fit no such bar: only the day holds them.
 with instrument as (
     select
         instrument.instrument_id,
@@ -44,7 +44,7 @@ placed as (
             and candle.timeframe = instrument.base_timeframe
     inner join timeframe
         on
-            timeframe.duration_seconds > instrument.base_seconds
+            instrument.base_seconds < timeframe.duration_seconds
             and timeframe.duration_seconds % instrument.base_seconds = 0
     where
         candle.is_in_session

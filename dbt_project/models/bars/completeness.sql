@@ -56,18 +56,20 @@ counted as (
         on
             instrument.instrument_id = observed.instrument_id
             and instrument.base_timeframe = observed.timeframe
-    cross join lateral (
-        select candle.opened_at from {{ ref('candle') }} as candle
-        where candle.instrument_id = instrument.instrument_id and candle.timeframe = instrument.base_timeframe
-        order by candle.closed_at
-        limit 1
-    ) as first_candle
-    cross join lateral (
-        select candle.closed_at from {{ ref('candle') }} as candle
-        where candle.instrument_id = instrument.instrument_id and candle.timeframe = instrument.base_timeframe
-        order by candle.closed_at desc
-        limit 1
-    ) as last_candle
+    cross join
+        lateral (
+            select candle.opened_at from {{ ref('candle') }} as candle
+            where candle.instrument_id = instrument.instrument_id and candle.timeframe = instrument.base_timeframe
+            order by candle.closed_at
+            limit 1
+        ) as first_candle
+    cross join
+        lateral (
+            select candle.closed_at from {{ ref('candle') }} as candle
+            where candle.instrument_id = instrument.instrument_id and candle.timeframe = instrument.base_timeframe
+            order by candle.closed_at desc
+            limit 1
+        ) as last_candle
     left join missing on instrument.instrument_id = missing.instrument_id
 )
 

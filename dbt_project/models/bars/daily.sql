@@ -2,12 +2,12 @@
 
 with candle as (
     select * from {{ feed(ref('candle')) }}
-    where fed.timeframe = '1D' and fed.is_in_session
+    where timeframe = '1D' and is_in_session
 ),
 
 rolled_up as (
     select * from {{ feed(ref('rollup')) }}
-    where fed.timeframe = '1D'
+    where timeframe = '1D'
 ),
 
 instrument as (

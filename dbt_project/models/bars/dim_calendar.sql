@@ -6,29 +6,30 @@
 -- config.special_days reads them:
 -- depends_on: {{ source('config', 'holiday') }}, {{ source('config', 'holiday_rule') }}
 
-with session as (
+with trading_session as (
     select * from {{ source('config', 'session') }}
 ),
 
 special_day as (
     select
-        session.session_id,
+        trading_session.session_id,
         special_day.*
-    from session
-    cross join lateral config.special_days(
-        session.session_id, {{ calendar_first_year() }}, {{ calendar_last_year() }}
-    ) as special_day
-    where not session.is_24_7
+    from trading_session
+    cross join
+        lateral config.special_days(
+            trading_session.session_id, {{ calendar_first_year() }}, {{ calendar_last_year() }}
+        ) as special_day
+    where not trading_session.is_24_7
 ),
 
 day as (
     select
-        session.*,
-        date::date as date
-    from session
+        trading_session.*,
+        moment::date as date -- noqa: RF04
+    from trading_session
     cross join generate_series(
         timestamp '{{ calendar_first_year() }}-01-01', timestamp '{{ calendar_last_year() }}-12-31', interval '1 day'
-    ) as date
+    ) as moment
 ),
 
 judged as (

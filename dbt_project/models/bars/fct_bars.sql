@@ -20,10 +20,10 @@ select
     {{ columns | join(',\n    ') }},
     bar_count,
     missing_count,
-    missing_count > 0,
+    missing_count > 0 as has_gap,
     is_partial,
-    null::integer,
-    null::integer
+    null::integer as tf_days_realized,
+    null::integer as bar_number
 from {{ ref('rollup') }}
 where timeframe <> '1D'
 union all
@@ -31,17 +31,17 @@ select
     {{ columns | join(',\n    ') }},
     bar_count,
     missing_count,
-    missing_count > 0,
+    missing_count > 0 as has_gap,
     is_partial,
-    1,
-    trading_day_number
+    1 as tf_days_realized,
+    trading_day_number as bar_number
 from {{ ref('daily') }}
 union all
 select
     {{ columns | join(',\n    ') }},
     bar_count,
     missing_count,
-    missing_count > 0,
+    missing_count > 0 as has_gap,
     is_partial,
     tf_days_realized,
     bar_number

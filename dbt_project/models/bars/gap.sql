@@ -62,13 +62,16 @@ apart as (
 measured as (
     select
         apart.*,
-        case when apart.is_24_7 then apart.gap_closed_at - apart.gap_opened_at else session.missing_time end as missing_time,
+        case
+            when apart.is_24_7 then apart.gap_closed_at - apart.gap_opened_at
+            else open_market.missing_time
+        end as missing_time,
         coalesce(
             apart.skipped_count,
             case
                 when apart.is_24_7
                     then round(extract(epoch from apart.gap_closed_at - apart.gap_opened_at) / apart.duration_seconds)
-                else session.missing_count
+                else open_market.missing_count
             end
         )::integer as missing_count
     from apart
@@ -88,7 +91,7 @@ measured as (
                 and calendar.date <= (apart.gap_closed_at at time zone apart.timezone)::date
         ) as stretch
         where stretch.closed_at > stretch.opened_at
-    ) as session on not apart.is_24_7
+    ) as open_market on not apart.is_24_7
 ),
 
 -- Judged by the gap alone, at the bar that ends it: nothing later changes the verdict, except asking the source again.

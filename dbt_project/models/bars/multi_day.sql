@@ -11,18 +11,19 @@ whole as (
         timeframe.timeframe,
         bar.*
     from timeframe
-    cross join lateral (
-        select
-            fed.instrument_id,
-            fed.bar_number,
-            null::timestamptz as closed_at,
-            null::date as trading_date,
-            null::integer as trading_day_number,
-            {{ bar_columns() | indent(12) }}
-        from {{ feed(ref('daily_of_bar')) }}
-        where fed.timeframe = timeframe.timeframe
-        group by fed.instrument_id, fed.bar_number
-    ) as bar
+    cross join
+        lateral (
+            select
+                fed.instrument_id,
+                fed.bar_number,
+                null::timestamptz as closed_at,
+                null::date as trading_date,
+                null::integer as trading_day_number,
+                {{ bar_columns() | indent(12) }}
+            from {{ feed(ref('daily_of_bar')) }}
+            where fed.timeframe = timeframe.timeframe
+            group by fed.instrument_id, fed.bar_number
+        ) as bar
     where not timeframe.is_anchored
 ),
 
@@ -31,18 +32,19 @@ to_date as (
         timeframe.timeframe,
         bar.*
     from timeframe
-    cross join lateral (
-        select
-            fed.instrument_id,
-            fed.bar_number,
-            fed.closed_at,
-            fed.trading_date,
-            fed.trading_day_number,
-            {{ bar_columns_so_far() | indent(12) }}
-        from {{ feed(ref('daily_of_bar')) }}
-        where fed.timeframe = timeframe.timeframe
-        window so_far as (partition by fed.instrument_id, fed.bar_number order by fed.closed_at)
-    ) as bar
+    cross join
+        lateral (
+            select
+                fed.instrument_id,
+                fed.bar_number,
+                fed.closed_at,
+                fed.trading_date,
+                fed.trading_day_number,
+                {{ bar_columns_so_far() | indent(12) }}
+            from {{ feed(ref('daily_of_bar')) }}
+            where fed.timeframe = timeframe.timeframe
+            window so_far as (partition by fed.instrument_id, fed.bar_number order by fed.closed_at)
+        ) as bar
     where timeframe.is_anchored
 ),
 

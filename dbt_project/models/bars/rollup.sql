@@ -2,6 +2,11 @@
 -- Where there are continuous aggregates:
 -- depends_on: {{ ref('dim_timeframe') }}, {{ ref('dim_instrument') }}, {{ ref('observed') }}
 
+{%- set columns = [
+    'instrument_id', 'timeframe', 'opened_at', 'closed_at', 'open', 'high', 'low', 'close', 'volume', 'quote_volume',
+    'trade_count', 'price_factor', 'bar_count', 'missing_count', 'is_partial'
+] %}
+
 {%- if engine() == 'community' %}
 
 with aggregate as (
@@ -27,10 +32,14 @@ with aggregate as (
     {%- endfor %}
 )
 
-select * from {{ ref('rollup_stored') }}
-union all
 {{ finished_bars('aggregate') }}
+union all
+select
+    {{ columns | join(',\n    ') }}
+from {{ ref('rollup_stored') }}
 {%- else %}
 
-select * from {{ ref('rollup_stored') }}
+    select
+        {{ columns | join(',\n        ') }}
+    from {{ ref('rollup_stored') }}
 {%- endif %}

@@ -9,7 +9,7 @@ latest as (
         price_factor,
         volume_divisor
     from {{ ref('adjustment_factor') }}
-    order by instrument_id, closed_at desc
+    order by instrument_id asc, closed_at desc
 )
 
 select

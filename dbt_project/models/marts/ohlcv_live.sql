@@ -45,7 +45,7 @@ running as (
             and instrument.base_timeframe = observed.timeframe
     inner join timeframe
         on
-            timeframe.duration_seconds > base.duration_seconds
+            base.duration_seconds < timeframe.duration_seconds
             and timeframe.duration_seconds % base.duration_seconds = 0
     left join {{ ref('dim_calendar') }} as calendar
         on
@@ -61,17 +61,18 @@ so_far as (
         running.*,
         candles.*
     from running
-    cross join lateral (
-        select
-            {{ bar_columns() | indent(12) }}
-        from {{ ref('candle') }} as candle
-        where
-            candle.instrument_id = running.instrument_id
-            and candle.timeframe = running.base_timeframe
-            and candle.closed_at > running.opened_at
-            and candle.closed_at <= running.observed_until
-            and candle.is_in_session
-    ) as candles
+    cross join
+        lateral (
+            select
+                {{ bar_columns() | indent(12) }}
+            from {{ ref('candle') }} as candle
+            where
+                candle.instrument_id = running.instrument_id
+                and candle.timeframe = running.base_timeframe
+                and candle.closed_at > running.opened_at
+                and candle.closed_at <= running.observed_until
+                and candle.is_in_session
+        ) as candles
     where candles.bar_count > 0
 )
 

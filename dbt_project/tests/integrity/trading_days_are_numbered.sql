@@ -7,13 +7,13 @@ with numbered as (
         calendar.date,
         calendar.is_trading_day,
         calendar.trading_day_number,
-        (calendar.opened_at at time zone session.timezone)::date as opened_date,
+        (calendar.opened_at at time zone trading_session.timezone)::date as opened_date,
         coalesce(
             lag(calendar.trading_day_number + calendar.is_trading_day::integer) over in_order, 0
         ) as expected_number,
         coalesce(lag(calendar.date) over in_order + 1, calendar.date) as expected_date
     from {{ ref('dim_calendar') }} as calendar
-    inner join {{ ref('dim_session') }} as session on calendar.session_id = session.session_id
+    inner join {{ ref('dim_session') }} as trading_session on calendar.session_id = trading_session.session_id
     window in_order as (partition by calendar.session_id order by calendar.date)
 )
 
