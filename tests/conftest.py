@@ -71,6 +71,19 @@ def warehouse(manifest: Any) -> Iterator[Warehouse]:
     warehouse.close()
 
 
+@pytest.fixture(scope="session")
+def untouched(manifest: Any) -> Iterator[Warehouse]:
+    """An empty warehouse, migrated and built, for tests that leave it as it is: reading, and statements that are refused."""
+    name = f"{DATABASE}_untouched"
+    create_database(name, TEMPLATE)
+    use_database(name)
+    warehouse = Warehouse(manifest)
+    assert warehouse.connection
+    use_database(DATABASE)
+    yield warehouse
+    warehouse.close()
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of real market data; tests that need it are skipped by name where it is absent."""

@@ -110,8 +110,8 @@ def _bars(prefix: str) -> sql.Composable:
     """SQL: the bars of the tables with this prefix, with what is compared of each."""
     columns = sql.SQL(", ").join(map(sql.Identifier, _COMPARED))
     return sql.SQL(" union all ").join(
-        sql.SQL("select instrument_id, timeframe, closed_at, {columns} from {table}").format(
-            columns=columns, table=sql.SQL(prefix + name)
+        sql.SQL("select {relation} as relation, instrument_id, timeframe, closed_at, {columns} from {table}").format(
+            relation=sql.Literal(f"bars.{name}"), columns=columns, table=sql.SQL(prefix + name)
         )
         for name in _STORED
     )
@@ -144,19 +144,20 @@ again as materialized (
 select
     instrument.exchange,
     instrument.symbol,
-    timeframe,
+    coalesce(stored.timeframe, again.timeframe) as timeframe,
     closed_at,
+    relation,
     case when stored.opened_at is null then 'missing' when again.opened_at is null then 'surplus' else 'wrong' end as fault,
     {stored_object} as stored,
     {object_again} as recomputed
 from stored
-full join again using (instrument_id, timeframe, closed_at)
+full join again using (relation, instrument_id, timeframe, closed_at)
 inner join raw.instrument as instrument using (instrument_id)
 left join ops.horizon as horizon using (instrument_id)
 where
     coalesce(coalesce(stored.opened_at, again.opened_at) >= horizon.horizon_at, true)
     and {stored_row} is distinct from {row_again}
-order by instrument.exchange, instrument.symbol, closed_at, timeframe
+order by instrument.exchange, instrument.symbol, closed_at, timeframe, relation
 """
 
 

@@ -14,7 +14,8 @@ from tests.warehouse import Warehouse
 MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
 TABLES = {"incremental", "rollup"}
 PLAIN_NAMES = {
-    "adjustment", "adjustment_event", "adjustment_factor", "bar_features", "candle", "candle_of_bar", "completeness", "daily",
+    "adjustment", "adjustment_event", "adjustment_factor", "bar_features", "candle", "candle_of_bar", "completeness",
+    "daily",
     "daily_of_bar", "gap", "multi_day", "observed", "rollup", "rollup_stored",
 }  # fmt: skip
 

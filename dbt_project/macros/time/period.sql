@@ -86,5 +86,6 @@ cross join lateral (
         and opening.trading_day_number = period_day.first_number
         and opening.is_trading_day
         and period_day.first_number <= period_day.last_number
+    offset 0  -- or few bars, as it seems, are each looked for in the whole calendar
 ) as period
 {% endmacro %}

@@ -8,10 +8,6 @@ instrument as (
     select * from {{ ref('dim_instrument') }}
 ),
 
-observed as (
-    select * from {{ ref('observed') }}
-),
-
 calendar as (
     select * from {{ ref('dim_calendar') }}
     where is_trading_day
@@ -114,7 +110,7 @@ final as (
             else 'no_trade'
         end as gap_kind
     from measured
-    inner join observed
+    inner join {{ ref('observed') }} as observed
         on
             measured.instrument_id = observed.instrument_id
             and measured.base_timeframe = observed.timeframe
