@@ -97,8 +97,8 @@ def test_renaming_a_row_is_refused_like_inserting_one(untouched: Warehouse) -> N
 
 
 def loaded(warehouse: Warehouse) -> None:
-    """Three days of BTC in candles of 15 minutes, and the days of ETH from the end of 2020 to that of 2023."""
-    quarters = [Row(INTRADAY_START + timedelta(minutes=15 * at), 100 + at % 7) for at in range(3 * 96)]
+    """Three days and a half hour of BTC by the quarter of an hour, and three years of ETH by the day."""
+    quarters = [Row(INTRADAY_START + timedelta(minutes=15 * at), 100 + at % 7) for at in range(3 * 96 + 2)]
     days = [Row(DAILY_START + timedelta(days=at), 1000 + at * 37 % 101, "ETH/USDT") for at in range(1096)]
     warehouse.load(make_batch(quarters, timeframe="15m"))
     warehouse.load(make_batch(days, timeframe="1D"))
@@ -136,7 +136,7 @@ def test_inserted_timeframes_have_their_bars_after_the_next_build(warehouse: War
     assert before <= after
     assert {row[1] for row in after - before} == {"45m", *DAYS}
 
-    quarters = [100 + at % 7 for at in range(3 * 96)]
+    quarters = [100 + at % 7 for at in range(3 * 96)]  # what comes after has not been observed to its end: no bar
     assert bars(warehouse, "45m", "symbol, opened_at, close, volume, bar_count") == [
         ("BTC/USDT", INTRADAY_START + timedelta(minutes=45 * at), quarters[3 * at + 2], 3, 3) for at in range(96)
     ]
@@ -159,7 +159,7 @@ def by_brute_force(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     ]  # fmt: skip
     found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in DAYS}
     for symbol, first_at, last_at in (
-        ("BTC/USDT", INTRADAY_START, INTRADAY_START + timedelta(days=3)),
+        ("BTC/USDT", INTRADAY_START, INTRADAY_START + timedelta(days=3, minutes=30)),
         ("ETH/USDT", DAILY_START, DAILY_START + timedelta(days=1096)),
     ):
         cursor = warehouse.connection.execute(
