@@ -46,16 +46,18 @@
         {% if config.get('materialized') == 'rollup' and engine() == 'community' %}
         or timeframe in ('{{ aggregate_timeframes() | join("', '") }}')
         {% endif %}
-        or exists (
+        {#- One look-up for either kind of range: an index cannot be searched for "this timeframe or any". #}
+        {% set of_timeframe = 'timeframe' in key and memory != 'cross_section' %}
+        {% for has_timeframe in ([true, false] if of_timeframe else [false]) %}
+        or {% if of_timeframe %}dirty.timeframe is {{ 'not ' if has_timeframe }}null and {% endif %}exists (
           select from {{ relation }} as written
           where
             true
             {% if memory != 'cross_section' %}and written.instrument_id = dirty.instrument_id{% endif %}
-            {% if 'timeframe' in key and memory != 'cross_section' %}
-            and (dirty.timeframe is null or written.timeframe = dirty.timeframe)
-            {% endif %}
+            {% if has_timeframe %}and written.timeframe = dirty.timeframe{% endif %}
             {% if 'closed_at' in key %}and written.closed_at between dirty.first_at and dirty.last_at{% endif %}
         )
+        {% endfor %}
       );
     delete from ops.dirty where node = '{{ node }}';
   {% endcall %}
