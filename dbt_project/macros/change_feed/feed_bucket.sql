@@ -88,10 +88,13 @@
       select
         pending.instrument_id,
         target.timeframe,
-        target.is_anchored,
         first_period.opened_at as first_at,
         coalesce(last_period.closed_at, 'infinity') as last_at,
-        first_period.closed_at as first_closed_at,
+        {#- The first row that can be new: of a to-date timeframe the one of the first day, or of the trading day that follows. #}
+        case when target.is_anchored then coalesce(first_date.closed_at, '-infinity') else first_period.closed_at end
+          as first_closed_at,
+        case when target.is_anchored then pending.first_at - interval '1 microsecond' else first_period.opened_at end
+          as first_affected_at,
         observed.observed_until,
         pending.is_insert_or_delete
       from pending
@@ -131,19 +134,18 @@
     ) as grown
     where
       grown.first_closed_at <= grown.observed_until
-      or grown.is_anchored
-      or {{ feed_has_row(node, 'grown') }}
+      or {{ feed_has_row(node, 'grown', 'first_affected_at') }}
     {{ feed_bucket_departed(node) }}
 {% endmacro %}
 
 
-{% macro feed_has_row(node, range) -%}
+{% macro feed_has_row(node, range, since='first_at') -%}
 exists (
         select from {{ node }} as standing
         where
           standing.instrument_id = {{ range }}.instrument_id
           and standing.timeframe = {{ range }}.timeframe
-          and standing.closed_at > {{ range }}.first_at
+          and standing.closed_at > {{ range }}.{{ since }}
           and standing.closed_at <= {{ range }}.last_at
       )
 {%- endmacro %}
