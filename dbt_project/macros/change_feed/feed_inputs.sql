@@ -48,8 +48,6 @@
         order by earlier.closed_at desc
         limit {{ preceding }}
       )
-      {% else %}
-      offset 0  -- or the range becomes a condition of a join, which does not reach into a view that begins with `with`
       {% endif %}
     ) as input
     where dirty.node = '{{ node }}' and dirty.timeframe is not null
