@@ -3,6 +3,21 @@
 -- Around the clock, bars count from 1970-01-01 00:00 UTC. In a session they count from its open and the last one ends with
 -- it. Candles that do not begin on a multiple of their own length from the open fit no such bar: only the day holds them.
 -- One select, without `with`: the planner reaches through it to the index of the candles.
+{%- set duration = 'make_interval(secs => timeframe.duration_seconds)' %}
+{%- set bar_opened_at -%}
+case
+        when instrument.is_24_7
+            then date_bin({{ duration }}, candle.opened_at, timestamptz 'epoch')
+        when timeframe.is_intraday
+            then candle.session_opened_at + make_interval(
+                secs => timeframe.duration_seconds * floor(
+                    extract(epoch from candle.opened_at - candle.session_opened_at) / timeframe.duration_seconds
+                )
+            )
+        else candle.session_opened_at
+    end
+{%- endset %}
+
 select
     candle.instrument_id,
     timeframe.timeframe,
@@ -16,12 +31,10 @@ select
     candle.trade_count,
     candle.price_factor,
     candle.base_seconds,
-    bar.opened_at as bar_opened_at,
+    {{ bar_opened_at }} as bar_opened_at,
     case
-        when instrument.is_24_7 then bar.opened_at + make_interval(secs => timeframe.duration_seconds)
-        when timeframe.is_intraday
-            then least(bar.opened_at + make_interval(secs => timeframe.duration_seconds), candle.session_closed_at)
-        else candle.session_closed_at
+        when not instrument.is_24_7 and not timeframe.is_intraday then candle.session_closed_at
+        else least({{ bar_opened_at }} + {{ duration }}, candle.session_closed_at)
     end as bar_closed_at
 from {{ ref('candle') }} as candle
 inner join {{ ref('dim_instrument') }} as instrument
@@ -35,22 +48,6 @@ inner join {{ ref('dim_timeframe') }} as timeframe
         (timeframe.is_intraday or timeframe.timeframe = '1D')
         and base.duration_seconds < timeframe.duration_seconds
         and timeframe.duration_seconds % base.duration_seconds = 0
-cross join lateral (
-    select
-        case
-            when instrument.is_24_7
-                then date_bin(
-                    make_interval(secs => timeframe.duration_seconds), candle.opened_at, timestamptz 'epoch'
-                )
-            when timeframe.is_intraday
-                then candle.session_opened_at + make_interval(
-                    secs => timeframe.duration_seconds * floor(
-                        extract(epoch from candle.opened_at - candle.session_opened_at) / timeframe.duration_seconds
-                    )
-                )
-            else candle.session_opened_at
-        end as opened_at
-) as bar
 where
     candle.is_in_session
     {%- if engine() == 'community' %}

@@ -5,8 +5,8 @@
     'trade_count', 'price_factor'
 ] %}
 
--- What is no bar is left out at the end. With conditions of their own, or behind a `with`, the parts would not be read in the
--- order of their keys, and the one bar before a new one would be found by sorting all of its series.
+-- What is no bar is left out at the end. With conditions of their own, or behind a `with`, the parts would not be read in
+-- the order of their keys, and the one bar before a new one would be found by sorting all of its series.
 select
     {{ columns | join(',\n    ') }},
     bar_count,
