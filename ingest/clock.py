@@ -115,13 +115,13 @@ class Clock:
                 select count(*)
                 from generate_series(
                     ({from_at}) at time zone {zone}, ({until_at}) at time zone {zone} - interval '1 day', interval '1 day'
-                ) as date
+                ) as moment
                 where
-                    extract(isodow from date) <= {days}
+                    extract(isodow from moment) <= {days}
                     and not exists (
                         select from special_day
                         where
-                            special_day.date = date::date
+                            special_day.date = moment::date
                             and num_nonnulls(special_day.open_local, special_day.close_local) = 0
                     )
             )"""

@@ -21,10 +21,11 @@ CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
 
 def commands() -> list[list[str]]:
     found = [["db", name] for name in ("start", "stop", "status", "url")]
-    found += [["load", name] for name in ("file", "exchange", "synthetic")]
+    found += [["load", name] for name in ("file", "exchange", "adjustments", "synthetic")]
     found += [["gate", name] for name in ("list", "show", "docs")]
     found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
-    return [*found, ["delete"], ["build"], ["run"], ["poll"], ["status"]]
+    found += [["storage", name] for name in ("show", "apply")]
+    return [*found, ["delete"], ["build"], ["run"], ["poll"], ["status"], ["reconcile"]]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
