@@ -21,9 +21,16 @@ from titan.settings import REPOSITORY, Settings
 
 DATABASE = f"titan_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 TEMPLATE = f"{DATABASE}_template"
+SMALL = f"{DATABASE}_small"
 LARGE = 20_000
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Timeframes of every kind, and few of each: the rest is the same code over other quantities (test_bars.py).
+SMALL_TIMEFRAMES = [
+    "1m", "30m", "1h", "2h", "4h", "12h", "1D", "2D", "5D", "7CD",
+    "1W_US", "1W_ISO", "2W_ISO", "1MO", "2MO", "1Y", "1W_ISO_TD", "1MO_TD",
+]  # fmt: skip
 
 
 def instant(text: str) -> datetime:

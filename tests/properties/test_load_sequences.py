@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.deletion import delete
 from ingest.promotion import promote
-from tests.warehouse import (
-    DATABASE,
-    TEMPLATE,
-    Row,
-    Warehouse,
-    create_database,
-    instant,
-    make_batch,
-    seal_template,
-)
+from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch
 
-EXAMPLES = 1_000 if os.environ.get("TITAN_SOAK") else 25
+EXAMPLES = 1_000 if os.environ.get("TITAN_SOAK") else 15
 
 # Four series with different histories: hours around the clock, days, and days and half hours of a session across a change of
 # clocks.
@@ -34,13 +23,6 @@ SERIES = {
     "STOCK": ("1D", instant("2024-03-01"), timedelta(days=1), 30, "EQUITY"),
     "HALF": ("30m", instant("2024-03-08T14:00"), timedelta(minutes=30), 160, "EQUITY"),
 }
-
-# Timeframes of every kind, and few of each: the rest is the same code over other quantities (test_bars.py).
-TIMEFRAMES = [
-    "1m", "30m", "1h", "2h", "4h", "12h", "1D", "2D", "5D", "7CD",
-    "1W_US", "1W_ISO", "2W_ISO", "1MO", "2MO", "1Y", "1W_ISO_TD", "1MO_TD",
-]  # fmt: skip
-SMALL = f"{DATABASE}_small"
 
 symbols = st.sampled_from(sorted(SERIES))
 positions = st.integers(0, 95)
@@ -189,23 +171,6 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
             warehouse.query(f"alter table {table} drop constraint if exists broken")  # a rebuilt table has none
 
 
-@pytest.fixture(scope="module")
-def small(manifest: Any) -> Iterator[Warehouse]:
-    """A warehouse of TIMEFRAMES alone, and a template of it: SMALL."""
-    create_database(DATABASE, TEMPLATE)
-    warehouse = Warehouse(manifest)
-    warehouse.query("delete from config.timeframe where timeframe <> all (%s)", TIMEFRAMES)
-    warehouse.query("delete from config.expectation where expectation = 'outside_session_share'")  # half hours of the night
-    warehouse.build()
-    warehouse.query("truncate ops.build")
-    warehouse.close()
-    seal_template(DATABASE)
-    create_database(SMALL, DATABASE)
-    create_database(DATABASE, SMALL)
-    yield warehouse
-    warehouse.close()
-
-
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -239,11 +204,11 @@ def small(manifest: Any) -> Iterator[Warehouse]:
         ("load", "HOUR/USD", 80, 5, 1, 0, False, False),
     ]
 )
-def test_incremental_equals_full(small: Warehouse, history: list[tuple[Any, ...]]) -> None:
-    warehouse = small
-    warehouse.close()
-    create_database(DATABASE, SMALL)
+def test_incremental_equals_full(manifest: Any, small: str, history: list[tuple[Any, ...]]) -> None:
+    create_database(DATABASE, small)
+    warehouse = Warehouse(manifest)
     for action in history:
         apply(warehouse, action)
     warehouse.build()
     warehouse.assert_incremental_equals_full()
+    warehouse.close()
