@@ -8,8 +8,12 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from psycopg import sql
+
+from titan.database import connect
 from titan.server import EmbeddedServer
 from titan.settings import Settings
 
@@ -35,6 +39,8 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
     embedded = EmbeddedServer(Settings.from_environment(), overrides={} if is_durable else {"fsync": "off"})
     embedded.start()
     os.environ["PGHOST"] = "127.0.0.1"
+    if not is_durable:
+        _connect_quickly()
     try:
         yield embedded
     finally:
@@ -42,3 +48,11 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
         shutil.rmtree(root)
         os.environ.clear()
         os.environ.update(before)
+
+
+def _connect_quickly() -> None:
+    """Store the password hashed once instead of 4,096 times: a dbt build makes thirty connections, of 6 ms instead of 3."""
+    with connect(replace(Settings.from_environment(), database="postgres"), autocommit=True) as connection:
+        connection.execute("set scram_iterations = 1")
+        password = Path(os.environ["PGPASSFILE"]).read_text().strip().rpartition(":")[2]
+        connection.execute(sql.SQL("alter role current_user password {}").format(password))

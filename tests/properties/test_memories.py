@@ -95,7 +95,7 @@ steps = st.one_of(loads, loads, deletions, builds)
 
 
 @settings(
-    max_examples=EXAMPLES // 3,
+    max_examples=EXAMPLES // 5,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=not os.environ.get("TITAN_SOAK"),
