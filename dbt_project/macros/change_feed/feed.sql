@@ -6,7 +6,9 @@
   definition, and unit tests need no override.
 
   preceding: how many rows of the same series before the first dirty one the model needs to see.
+  timeframe: in a lateral subquery that takes one timeframe at a time, the outer column that it takes; the subquery says
+             `where fed.timeframe = …` of it as well. The dirty ranges are then chosen before they are read.
 -#}
-{% macro feed(relation, preceding=0) -%}
-  {{ relation }} /* feed preceding={{ preceding }} */ as fed
+{% macro feed(relation, preceding=0, timeframe=none) -%}
+  {{ relation }} /* feed preceding={{ preceding }}{{ " timeframe=" ~ timeframe if timeframe }} */ as fed
 {%- endmacro %}

@@ -1,6 +1,6 @@
 {#- The model's SQL with every marked input narrowed to the rows in ops.dirty and the rows that precede them. -#}
 {% macro feed_inputs(sql, node, memory) %}
-  {% set marked = '([^ \n]+) /[*] feed preceding=([0-9]+) [*]/' %}
+  {% set marked = '([^ \n]+) /[*] feed preceding=([0-9]+)(?: timeframe=([^ ]+))? [*]/' %}
   {% if 'closed_at' in config.require('key') and not modules.re.search(marked, sql) %}
     {% do exceptions.raise_compiler_error(node ~ ' marks no input with feed(): every build would read all of them') %}
   {% endif %}
@@ -8,7 +8,7 @@
   {% set position = namespace(at=0) %}
   {% for input in modules.re.finditer(marked, sql) %}
     {% do rendered.append(sql[position.at:input.start()]) %}
-    {% do rendered.append(feed_input(input.group(1), input.group(2) | int, node, memory)) %}
+    {% do rendered.append(feed_input(input.group(1), input.group(2) | int, input.group(3), node, memory)) %}
     {% set position.at = input.end() %}
   {% endfor %}
   {% do rendered.append(sql[position.at:]) %}
@@ -16,8 +16,11 @@
 {% endmacro %}
 
 
-{#- One narrowed input. Each branch is a lateral index read: a join would scan the whole relation for twenty new rows. -#}
-{% macro feed_input(relation, preceding, node, memory) %}
+{#-
+  One narrowed input. Each branch is a lateral index read, kept one by `offset 0`: the planner takes a range that it cannot see
+  for a ninth of a series, and would as soon merge the dirty rows with the whole relation.
+-#}
+{% macro feed_input(relation, preceding, timeframe, node, memory) %}
   {% if preceding and memory not in ['recursive', 'interval'] %}
     {% do exceptions.raise_compiler_error(
       node ~ ': preceding rows need memory recursive or interval, where a series has one dirty range') %}
@@ -49,15 +52,22 @@
         limit {{ preceding }}
       )
       {% endif %}
+      offset 0
     ) as input
-    where dirty.node = '{{ node }}' and dirty.timeframe is not null
+    where
+      dirty.node = '{{ node }}'
+      and {{ 'dirty.timeframe = ' ~ timeframe if timeframe else 'dirty.timeframe is not null' }}
     union all
     select input.*
     from ops.dirty as dirty
-    inner join {{ relation }} as input
-      on
-        dirty.instrument_id = input.instrument_id
-        and input.closed_at between dirty.first_at and dirty.last_at
+    cross join lateral (
+      select dirty_row.* from {{ relation }} as dirty_row
+      where
+        dirty_row.instrument_id = dirty.instrument_id
+        and dirty_row.closed_at between dirty.first_at and dirty.last_at
+        {% if timeframe %}and dirty_row.timeframe = {{ timeframe }}{% endif %}
+      offset 0
+    ) as input
     where dirty.node = '{{ node }}' and dirty.timeframe is null
     {% endif %}
   )

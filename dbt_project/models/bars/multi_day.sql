@@ -20,7 +20,7 @@ whole as (
                 null::date as trading_date,
                 null::integer as trading_day_number,
                 {{ bar_columns() | indent(12) }}
-            from {{ feed(ref('daily_of_bar')) }}
+            from {{ feed(ref('daily_of_bar'), timeframe='timeframe.timeframe') }}
             where fed.timeframe = timeframe.timeframe
             group by fed.instrument_id, fed.bar_number
         ) as bar
@@ -41,7 +41,7 @@ to_date as (
                 fed.trading_date,
                 fed.trading_day_number,
                 {{ bar_columns_so_far() | indent(12) }}
-            from {{ feed(ref('daily_of_bar')) }}
+            from {{ feed(ref('daily_of_bar'), timeframe='timeframe.timeframe') }}
             where fed.timeframe = timeframe.timeframe
             window so_far as (partition by fed.instrument_id, fed.bar_number order by fed.closed_at)
         ) as bar

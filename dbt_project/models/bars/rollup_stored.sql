@@ -26,7 +26,7 @@ summed as (
             fed.bar_opened_at as opened_at,
             fed.bar_closed_at as closed_at,
             {{ bar_columns() | indent(12) }}
-        from {{ feed(ref('candle_of_bar')) }}
+        from {{ feed(ref('candle_of_bar'), timeframe='timeframe.timeframe') }}
         where fed.timeframe = timeframe.timeframe
         group by fed.instrument_id, fed.bar_opened_at, fed.bar_closed_at
     ) as bar
