@@ -6,6 +6,7 @@ import gc
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def dbt_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """dbt's output, away from the user's own, and without the files that nobody reads here: a third of a small build."""
+    """dbt's output, away from the user's own, and without the files that nobody reads here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DBT_WRITE_JSON", "false")
         patch.setenv("DBT_LOG_LEVEL_FILE", "none")
@@ -88,12 +89,12 @@ def small(manifest: Any) -> str:
     """The name of a template of the few SMALL_TIMEFRAMES, migrated and built, for histories with many builds."""
     use_database(DATABASE)  # the manifest knows the name of its database
     create_database(DATABASE, TEMPLATE)
-    warehouse = Warehouse(manifest)
-    warehouse.query("delete from config.timeframe where timeframe <> all (%s)", SMALL_TIMEFRAMES)
-    warehouse.query("delete from config.expectation where expectation = 'outside_session_share'")  # half hours of the night
-    warehouse.build()
-    warehouse.query("truncate ops.build")
-    warehouse.close()
+    with closing(Warehouse(manifest)) as warehouse:
+        warehouse.query("delete from config.timeframe where timeframe <> all (%s)", SMALL_TIMEFRAMES)
+        # Half hours of the night are loaded as well.
+        warehouse.query("delete from config.expectation where expectation = 'outside_session_share'")
+        warehouse.build()
+        warehouse.query("truncate ops.build")
     seal_template(DATABASE)
     create_database(SMALL, DATABASE)
     seal_template(SMALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -206,9 +207,8 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
 )
 def test_incremental_equals_full(manifest: Any, small: str, history: list[tuple[Any, ...]]) -> None:
     create_database(DATABASE, small)
-    warehouse = Warehouse(manifest)
-    for action in history:
-        apply(warehouse, action)
-    warehouse.build()
-    warehouse.assert_incremental_equals_full()
-    warehouse.close()
+    with closing(Warehouse(manifest)) as warehouse:
+        for action in history:
+            apply(warehouse, action)
+        warehouse.build()
+        warehouse.assert_incremental_equals_full()

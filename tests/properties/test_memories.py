@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,13 +108,12 @@ steps = st.one_of(loads, loads, deletions, builds)
 @given(first=st.lists(loads, min_size=1, max_size=2), rest=st.lists(steps, min_size=1, max_size=5))
 def test_incremental_equals_full_for_every_memory(project: Project, small: str, first: list[Any], rest: list[Any]) -> None:
     create_database(DATABASE, small)
-    warehouse = Warehouse(project.manifest, project.root)
-    for action in [*first, ("build", ""), *rest]:
-        apply(warehouse, action)
-    warehouse.build()
-    assert warehouse.value("select count(*) from ops.dirty") == 0
-    warehouse.assert_incremental_equals_full()
-    warehouse.close()
+    with closing(Warehouse(project.manifest, project.root)) as warehouse:
+        for action in [*first, ("build", ""), *rest]:
+            apply(warehouse, action)
+        warehouse.build()
+        assert warehouse.value("select count(*) from ops.dirty") == 0
+        warehouse.assert_incremental_equals_full()
 
 
 def test_a_whole_table_publishes_only_what_differs(project: Project) -> None:

@@ -15,9 +15,12 @@ MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
 TABLES = {"incremental", "rollup"}
 PLAIN_NAMES = {
     "adjustment", "adjustment_event", "adjustment_factor", "bar_features", "candle", "candle_of_bar", "completeness",
-    "daily",
-    "daily_of_bar", "gap", "multi_day", "observed", "rollup", "rollup_stored",
+    "daily", "daily_of_bar", "gap", "multi_day", "observed", "rollup", "rollup_stored",
 }  # fmt: skip
+
+# Every row of a keyed table once for each timeframe: their keys follow from it, and reading all of them would take as long
+# as a build.
+SPREAD = {"candle_of_bar", "daily_of_bar"}
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +47,6 @@ def test_every_column_of_every_model_is_described(models: dict[str, Any], wareho
         )
         assert [column for (column,) in built] == list(model.columns), name
         assert all(column.description.endswith(".") for column in model.columns.values()), name
-
-
-# Every row of a keyed table once for each timeframe: their keys follow from it, and reading all of them would take as long
-# as a build.
-SPREAD = {"candle_of_bar", "daily_of_bar"}
 
 
 def test_every_model_is_keyed_and_the_key_is_tested(models: dict[str, Any], manifest: Any) -> None:

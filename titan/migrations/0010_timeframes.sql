@@ -16,7 +16,7 @@ alter table config.timeframe
     add column sort_order integer;
 
 comment on table config.timeframe is
-'One row per timeframe. insert into config.timeframe (timeframe) values (''45m''), (''300D''), (''5W_ISO''), (''18MO''), (''8MO_TD'') '
+'One row per timeframe. insert into config.timeframe (timeframe) values (''45m''), (''90D''), (''5W_ISO''), (''18MO''), (''8MO_TD'') '
 'is enough: the other columns follow from the name, and what is given beside it has to agree with it.';
 comment on column config.timeframe.base_unit is
 'MIN, H; D trading days, CD calendar days, W weeks, MO months, Y years.';
@@ -59,7 +59,7 @@ begin
     if part is null or (part[3] is not null and part[2] !~ '^(W_US|W_ISO|MO|Y)$') then
         raise exception 'config.timeframe: % is not the name of a timeframe', quote_nullable(new.timeframe)
         using hint = 'A name is a quantity from 1 on and a unit: m, h, D (trading days), CD (calendar days), W_US or W_ISO '
-            '(weeks), MO, Y; weeks, months and years with _TD for to date. For example 45m, 300D, 5W_ISO, 8MO_TD.';
+            '(weeks), MO, Y; weeks, months and years with _TD for to date. For example 45m, 90D, 5W_ISO, 8MO_TD.';
     end if;
 
     wanted.timeframe := new.timeframe;
