@@ -12,3 +12,12 @@
 {% macro feed(relation, preceding=0, timeframe=none) -%}
   {{ relation }} /* feed preceding={{ preceding }}{{ " timeframe=" ~ timeframe if timeframe }} */ as fed
 {%- endmacro %}
+
+
+{#-
+  For a model that walks whole series instead of reading marked rows: `from {{ feed_series('series') }}`, where `series` has one row per
+  (instrument_id, timeframe). It adds first_at, from where on the series is to be written: -infinity in a full build.
+-#}
+{% macro feed_series(series) -%}
+  (select *, timestamptz '-infinity' as first_at from {{ series }}) /* feed series */ as {{ series }}
+{%- endmacro %}

@@ -1,9 +1,11 @@
 {#- The model's SQL with every marked input narrowed to the rows in ops.dirty and the rows that precede them. -#}
 {% macro feed_inputs(sql, node, memory) %}
+  {% set series = "[(]select [*], timestamptz '-infinity' as first_at from ([a-z_]+)[)] /[*] feed series [*]/" %}
   {% set marked = '([^ \n]+) /[*] feed preceding=([0-9]+)(?: timeframe=([^ ]+))? [*]/' %}
-  {% if 'closed_at' in config.require('key') and not modules.re.search(marked, sql) %}
+  {% if 'closed_at' in config.require('key') and not modules.re.search(marked ~ '|' ~ series, sql) %}
     {% do exceptions.raise_compiler_error(node ~ ' marks no input with feed(): every build would read all of them') %}
   {% endif %}
+  {% set sql = modules.re.sub(series, feed_dirty_series(node), sql) %}
   {% set rendered = [] %}
   {% set position = namespace(at=0) %}
   {% for input in modules.re.finditer(marked, sql) %}
@@ -14,6 +16,18 @@
   {% do rendered.append(sql[position.at:]) %}
   {% do return(rendered | join('')) %}
 {% endmacro %}
+
+
+{#- The dirty series, each with its beginning; the name of all series stands where the pattern found it. -#}
+{% macro feed_dirty_series(node) -%}
+  (
+    select every.*, dirty.first_at
+    from ops.dirty as dirty
+    inner join \1 as every
+      on dirty.instrument_id = every.instrument_id and (dirty.timeframe is null or dirty.timeframe = every.timeframe)
+    where dirty.node = '{{ node }}'
+  )
+{%- endmacro %}
 
 
 {#-

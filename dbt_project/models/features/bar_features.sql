@@ -1,45 +1,34 @@
-{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], hypertable='90 days', frozen='base') }}
+{{ config(
+    memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], hypertable='90 days', frozen='base',
+    pre_hook='{{ create_walk() }}'
+) }}
+{%- set program = feature_program(enabled_indicators()) %}
+{%- set walk = walk_name(program) %}
 
-with bars as (
-    select * from {{ feed(ref('fct_bars'), preceding=1) }}
-),
-
-gap as (
-    select * from {{ feed(ref('gap')) }}
-),
-
-timeframe as (
-    select * from {{ ref('dim_timeframe') }}
-    where compute_features
-),
-
-followed as (
+with series as not materialized (
     select
-        instrument_id,
-        timeframe,
-        opened_at,
-        closed_at,
-        close,
-        lag(close) over (partition by instrument_id, timeframe order by closed_at) as previous_close
-    from bars
-    where timeframe in (select timeframe.timeframe from timeframe)
+        instrument.instrument_id,
+        timeframe.timeframe,
+        mod(instrument.instrument_id + timeframe.sort_order, {{ walk_shards() }}) as shard
+    from {{ ref('dim_instrument') }} as instrument
+    cross join {{ ref('dim_timeframe') }} as timeframe
+    where timeframe.compute_features
 ),
 
--- A return has no meaning across time that nobody saw, nor from or to a price of zero.
-comparable as (
-    select
-        followed.*,
-        gap.gap_kind as gap_before,
-        case
-            when followed.previous_close > 0 and coalesce(gap.gap_kind not in ('outage', 'not_fetched'), true)
-                then followed.previous_close
-        end as reference_close
-    from followed
-    left join gap
-        on
-            followed.instrument_id = gap.instrument_id
-            and followed.timeframe = gap.timeframe
-            and followed.closed_at = gap.closed_at
+-- Each part of them is one that another process may take.
+walked as not materialized (
+    {%- for shard in range(walk_shards()) %}
+        select
+            series.instrument_id,
+            series.timeframe,
+            walked.*
+        from {{ feed_series('series') }}
+        cross join lateral {{ walk }}(series.instrument_id, series.timeframe, series.first_at) as walked
+        where series.shard = {{ shard }}
+        {%- if not loop.last %}
+        union all
+        {%- endif %}
+    {%- endfor %}
 ),
 
 final as (
@@ -50,9 +39,13 @@ final as (
         closed_at,
         close,
         gap_before,
-        close / reference_close - 1 as simple_return,
-        ln(nullif(close, 0) / reference_close) as log_return
-    from comparable
+        n as series_position,
+        bars_since_outage,
+        {%- for feature in program.features if feature.is_stored %}
+            {{ feature.sql }} as {{ feature.name }},
+        {%- endfor %}
+        checkpoint
+    from walked
 )
 
 select * from final

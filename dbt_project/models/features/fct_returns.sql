@@ -1,4 +1,5 @@
 {{ config(materialized='view') }}
+{%- set program = feature_program(enabled_indicators()) %}
 
 select
     instrument_id,
@@ -7,6 +8,8 @@ select
     closed_at,
     close,
     gap_before,
-    simple_return,
-    log_return
+    {{ feature_columns(program, 'fct_returns') -}}
+    {{ feature_flags(program, 'fct_returns') -}}
+    series_position,
+    bars_since_outage
 from {{ ref('bar_features') }}

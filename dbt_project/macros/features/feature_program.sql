@@ -1,0 +1,140 @@
+{#-
+  The features of a bar as one program: what each enabled indicator declares, to be compiled into one PL/pgSQL function that walks a
+  series bar by bar (walk_function) and the columns made of what it returns (feature_columns).
+
+  An indicator is a macro `indicator_<kernel>(program)`. It takes its parameters (parameter), asks for what it is made of and says
+  what it makes:
+
+  exponential_mean, wilder_mean, wilder_sum, cumulative_sum  recursions over a value of the bar (recursions.sql)
+  window_mean, window_moments, window_extreme,               over the last values, at a cost that does not grow with their number
+  window_quantiles, lagged                                   (windows.sql)
+  computed, remembered                                       a step of its own
+  feature, derived                                           a column that is stored, and one that the views make of those
+
+  Asked for twice, a thing is computed once. A value of the bar is one of bar_value (bar_values.sql) or a step already taken.
+-#}
+{% macro feature_program(indicators) %}
+  {% set program = {
+    'inputs': {}, 'weights': {}, 'scalars': {}, 'arrays': {}, 'locals': {}, 'emitted': {}, 'flushed': [], 'prologue': [],
+    'streams': {
+      'bar': {'counter': 'n', 'rings': {}, 'steps': {}, 'size': 2},
+      'return': {'counter': 'return_count', 'value': 'log_return', 'rings': {}, 'steps': {}, 'size': 2},
+      'range': {'counter': 'range_count', 'value': 'range_return', 'rings': {}, 'steps': {}, 'size': 2},
+    },
+    'features': [], 'warm_until': 0,
+  } %}
+  {% for row in indicators %}
+    {% set declaration = context.get('indicator_' ~ row.kernel) %}
+    {% do program.update({'row': row, 'taken': [], 'about': {}}) %}
+    {% if declaration is none %}
+      {% do refuse_indicator(program, "there is no kernel '" ~ row.kernel ~ "'; there are " ~ (indicator_kernels() | join(', '))) %}
+    {% endif %}
+    {% do declaration(program) %}
+    {% for name in row.params if name not in program.taken %}
+      {% do refuse_indicator(program, "the kernel '" ~ row.kernel ~ "' has no parameter '" ~ name ~ "'; it takes " ~ (program.taken | join(', '))) %}
+    {% endfor %}
+  {% endfor %}
+  {{ return(program) }}
+{% endmacro %}
+
+
+{% macro refuse_indicator(program, what) %}
+  {% do exceptions.raise_compiler_error(
+    "config.indicator, row '" ~ program.row.indicator ~ "' (" ~ program.row.kernel ~ ' ' ~ tojson(program.row.params) ~ '): ' ~ what
+    ~ ". Correct the row, or set is_enabled to false, and build again."
+  ) %}
+{% endmacro %}
+
+
+{#- A parameter of the row: a number, whole unless it may have a fraction, within its bounds. -#}
+{% macro parameter(program, name, least=2, most=10000, is_whole=true) %}
+  {% do program.taken.append(name) %}
+  {% set value = program.row.params.get(name) %}
+  {% if value is none %}
+    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is missing") %}
+  {% elif value is boolean or value is not number %}
+    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is " ~ tojson(value) ~ ", not a number") %}
+  {% elif is_whole and value != value | int %}
+    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is " ~ value ~ ", not a whole number") %}
+  {% elif value < least or value > most %}
+    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is " ~ value ~ ", outside " ~ least ~ " to " ~ most) %}
+  {% endif %}
+  {{ return(value | int if is_whole or value == value | int else value) }}
+{% endmacro %}
+
+
+{#- What is true of all columns of the row: the family and the views that show it, its source, how it begins, when it is null. -#}
+{% macro about(program, family, views, source, seeding='none: a function of its window', nulls=none) %}
+  {% do program.update({'about': {'family': family, 'views': views, 'source': source, 'seeding': seeding, 'nulls': nulls}}) %}
+{% endmacro %}
+
+
+{#-
+  A stored column of bar_features.
+
+  sql       over `values`, the names of steps and of bar_value, and the columns closed_at, close and n of a bar
+  first     the number of the first bar that has it, counted from 1; what a window does not have yet is null by itself
+  window    how many bars it looks at; for a recursion, those that its seed takes
+  unstable  how many bars after the first until less than a thousandth of its seed is left in a recursion
+-#}
+{% macro feature(program, name, sql, values, formula, unit, first=none, window=1, unstable=0) %}
+  {% for value in values %}{% do program.emitted.update({value: true}) %}{% endfor %}
+  {% set shown = 'case when n >= ' ~ first ~ ' then ' ~ sql ~ ' end' if first and first > 1 else sql %}
+  {% do add_feature(program, name, shown, formula, unit, window, unstable, true) %}
+{% endmacro %}
+
+
+{#- A column that the views compute from stored ones of the same row: nothing of it is kept. -#}
+{% macro derived(program, name, sql, formula, unit, window=1, unstable=0) %}
+  {% do add_feature(program, name, sql, formula, unit, window, unstable, false) %}
+{% endmacro %}
+
+
+{% macro add_feature(program, name, sql, formula, unit, window, unstable, is_stored) %}
+  {% for other in program.features if other.name == name %}
+    {% do refuse_indicator(program, "its column " ~ name ~ " is that of row '" ~ other.indicator ~ "' already") %}
+  {% endfor %}
+  {% if name | length > 63 %}
+    {% do refuse_indicator(program, "its column " ~ name ~ " is longer than the 63 characters of a name") %}
+  {% endif %}
+  {% do program.features.append(dict(
+    program.about, name=name, sql=sql, formula=formula, unit=unit, window=window, unstable=unstable, is_stored=is_stored,
+    indicator=program.row.indicator, kernel=program.row.kernel, params=program.row.params
+  )) %}
+{% endmacro %}
+
+
+{#- Kept from bar to bar: part of the state at a checkpoint. -#}
+{% macro remembered(program, name, initial='null') %}
+  {% do program.scalars.update({name: initial}) %}
+{% endmacro %}
+
+
+{#- One step of every bar, in the order of asking: `name := sql`. Nothing of it is kept from bar to bar unless it is remembered. -#}
+{% macro computed(program, name, sql, stream='bar') %}
+  {% if name not in program.scalars %}{% do program.locals.update({name: 'float8'}) %}{% endif %}
+  {% do program.streams[stream].steps.update({name: name ~ ' := ' ~ sql ~ ';'}) %}
+  {{ return(name) }}
+{% endmacro %}
+
+
+{#- The kernels there are: the macros indicator_<kernel>. -#}
+{% macro indicator_kernels() %}
+  {% set kernels = [] %}
+  {% for unique_id in graph.get('macros', {}) if '.indicator_' in unique_id %}
+    {% set kernel = unique_id.split('.indicator_')[1] %}
+    {% if kernel != 'kernels' %}{% do kernels.append(kernel) %}{% endif %}
+  {% endfor %}
+  {{ return(kernels | sort) }}
+{% endmacro %}
+
+
+{#- How many bars until less than a thousandth of a seed is left, when a bar takes `part` of it away. -#}
+{% macro unstable_bars(part) %}
+  {% set bars = namespace(count=0, left=1.0) %}
+  {% for at in range(100000) if bars.left >= 0.001 %}
+    {% set bars.left = bars.left * (1 - part) %}
+    {% set bars.count = bars.count + 1 %}
+  {% endfor %}
+  {{ return(bars.count) }}
+{% endmacro %}

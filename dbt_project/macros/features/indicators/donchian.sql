@@ -1,0 +1,11 @@
+{% macro indicator_donchian(program) %}
+  {% set period = parameter(program, 'period') %}
+  {% do about(program, 'donchian', ['fct_indicators'], 'Donchian (1960); TA-Lib MAX and MIN, the bar itself included') %}
+  {% for side, value, which, formula in [('upper', 'high', 'greatest', 'highest high'), ('lower', 'low', 'least', 'lowest low')] %}
+    {% set extreme = window_extreme(program, value, period, which) %}
+    {% do feature(program, 'donchian_' ~ side ~ '_' ~ period, extreme, [extreme], formula ~ ' of the last period bars', 'price', first=period,
+      window=period) %}
+  {% endfor %}
+  {% do derived(program, 'donchian_middle_' ~ period, '(donchian_upper_' ~ period ~ ' + donchian_lower_' ~ period ~ ') / 2',
+    '(upper + lower) / 2', 'price', window=period) %}
+{% endmacro %}

@@ -1,0 +1,43 @@
+{{ config(memory='whole', key=['feature']) }}
+{%- set program = feature_program(enabled_indicators()) %}
+
+select
+    feature,
+    indicator,
+    kernel,
+    params::jsonb as params,
+    family,
+    views::text [] as views,
+    is_stored,
+    formula,
+    unit,
+    window_bars,
+    unstable_bars,
+    seeding,
+    null_policy,
+    source
+from (
+    values
+    {%- for feature in program.features %}
+        (
+            '{{ feature.name }}',
+            '{{ feature.indicator }}',
+            '{{ feature.kernel }}',
+            {{ text_literal(tojson(feature.params)) }},
+            '{{ feature.family }}',
+            '{{ '{' ~ (feature.views + ['fct_features']) | join(',') ~ '}' }}',
+            {{ feature.is_stored | string | lower }},
+            {{ text_literal(feature.formula) }},
+            {{ text_literal(feature.unit) }},
+            {{ feature.window }},
+            {{ feature.unstable }},
+            {{ text_literal(feature.seeding) }},
+            {{ text_literal(feature.nulls or 'before its window is full') }},
+            {{ text_literal(feature.source) }}
+        ),
+    {%- endfor %}
+    (null, null, null, null, null, null, null, null, null, null, null, null, null, null)
+) as declared (
+    feature, indicator, kernel, params, family, views, is_stored, formula, unit, window_bars, unstable_bars, seeding, null_policy, source
+)
+where feature is not null
