@@ -34,6 +34,8 @@ SERVER_SETTINGS = {
     "work_mem": "64MB",
     "maintenance_work_mem": "256MB",
     "max_wal_size": "4GB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
     "wal_buffers": "64MB",
     "random_page_cost": "1.1",
     "jit": "off",

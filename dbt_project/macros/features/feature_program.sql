@@ -6,7 +6,7 @@
   what it makes:
 
   exponential_mean, wilder_mean, wilder_sum, cumulative_sum  recursions over a value of the bar (recursions.sql)
-  window_mean, window_moments, window_extreme,               over the last values, at a cost that does not grow with their number
+  window_mean, window_moments, window_extremes,              over the last values, at a cost that does not grow with their number
   window_quantiles, lagged                                   (windows.sql)
   computed, remembered                                       a step of its own
   feature, derived                                           a column that is stored, and one that the views make of those
@@ -15,13 +15,13 @@
 -#}
 {% macro feature_program(indicators) %}
   {% set program = {
-    'inputs': {}, 'weights': {}, 'scalars': {}, 'arrays': {}, 'locals': {}, 'emitted': {}, 'flushed': [], 'prologue': [],
+    'inputs': {}, 'scalars': {}, 'arrays': {}, 'locals': {}, 'emitted': {}, 'flushed': [], 'prologue': [],
     'streams': {
-      'bar': {'counter': 'n', 'rings': {}, 'steps': {}, 'size': 2},
-      'return': {'counter': 'return_count', 'value': 'log_return', 'rings': {}, 'steps': {}, 'size': 2},
-      'range': {'counter': 'range_count', 'value': 'range_return', 'rings': {}, 'steps': {}, 'size': 2},
+      'bar': {'counter': 'n', 'rings': {}, 'steps': {}, 'slides': {}, 'longest': 0, 'after': {}, 'size': 2},
+      'return': {'counter': 'return_count', 'value': 'log_return', 'rings': {}, 'steps': {}, 'slides': {}, 'longest': 0, 'after': {}, 'size': 2},
+      'range': {'counter': 'range_count', 'value': 'range_return', 'rings': {}, 'steps': {}, 'slides': {}, 'longest': 0, 'after': {}, 'size': 2},
     },
-    'features': [], 'warm_until': 0,
+    'features': [], 'warm_from': 1,
   } %}
   {% for row in indicators %}
     {% set declaration = context.get('indicator_' ~ row.kernel) %}
@@ -110,11 +110,24 @@
 {% endmacro %}
 
 
-{#- One step of every bar, in the order of asking: `name := sql`. Nothing of it is kept from bar to bar unless it is remembered. -#}
-{% macro computed(program, name, sql, stream='bar') %}
+{#-
+  One step of every bar, in the order of asking: `name := sql`. Nothing of it is kept from bar to bar unless it is remembered. Windows slide
+  after all steps; what is made of a mean or of moments is a step after_windows. `warm` is what it comes to from bar warm_from on: the walk
+  asks once for all steps whether they are.
+-#}
+{% macro computed(program, name, sql, stream='bar', after_windows=false, warm=none, warm_from=1) %}
   {% if name not in program.scalars %}{% do program.locals.update({name: 'float8'}) %}{% endif %}
-  {% do program.streams[stream].steps.update({name: name ~ ' := ' ~ sql ~ ';'}) %}
+  {% if warm_from > program.warm_from %}{% do program.update({'warm_from': warm_from}) %}{% endif %}
+  {% do program.streams[stream]['after' if after_windows else 'steps'].update({
+    name: {'cold': name ~ ' := ' ~ sql ~ ';', 'warm': name ~ ' := ' ~ (warm or sql) ~ ';'}
+  }) %}
   {{ return(name) }}
+{% endmacro %}
+
+
+{#- A step of more than one statement, the same at every bar. -#}
+{% macro stepped(program, name, statements, stream='bar') %}
+  {% do program.streams[stream].steps.update({name: {'cold': statements | trim, 'warm': statements | trim}}) %}
 {% endmacro %}
 
 

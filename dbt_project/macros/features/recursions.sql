@@ -3,16 +3,14 @@
   values is their mean at the p-th, so a seed needs no pass of its own. `after` bars go by before the first value.
 -#}
 {% macro recursive_mean(program, name, value, period, part, after=0) %}
-  {% set weight = 'weight_' ~ name %}
   {% do remembered(program, name, '0') %}
   {% do program.flushed.append(name) %}
-  {% do program.weights.update({weight: {
-    'steady': part,
-    'sql': 'case when n > ' ~ (after + period) ~ ' then ' ~ part ~ (' when n <= ' ~ after ~ ' then 0' if after)
-      ~ ' else 1::float8 / (n' ~ (' - ' ~ after if after) ~ ') end',
-  }}) %}
-  {% if after + period >= program.warm_until %}{% do program.update({'warm_until': after + period + 1}) %}{% endif %}
-  {{ return(computed(program, name, name ~ ' + (' ~ value ~ ' - ' ~ name ~ ') * ' ~ weight)) }}
+  {% set step = name ~ ' + (' ~ value ~ ' - ' ~ name ~ ') * ' %}
+  {% set weight -%}
+    case when n > {{ after + period }} then {{ part }} {% if after %}when n <= {{ after }} then 0 {% endif -%}
+    else 1::float8 / (n{{ ' - ' ~ after if after }}) end
+  {%- endset %}
+  {{ return(computed(program, name, step ~ weight, warm=step ~ part, warm_from=after + period + 1)) }}
 {% endmacro %}
 
 
@@ -44,6 +42,7 @@
   {{ return(computed(
     program, name,
     'case when n > ' ~ period ~ ' then ' ~ name ~ ' - ' ~ name ~ ' / ' ~ period ~ ' + ' ~ value
-    ~ ' when n > 1 then ' ~ name ~ ' + ' ~ value ~ ' else 0 end'
+    ~ ' when n > 1 then ' ~ name ~ ' + ' ~ value ~ ' else 0 end',
+    warm=name ~ ' - ' ~ name ~ ' / ' ~ period ~ ' + ' ~ value, warm_from=period + 1
   )) }}
 {% endmacro %}

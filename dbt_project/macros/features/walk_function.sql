@@ -53,9 +53,6 @@ declare
   {%- for variable, type in program.locals.items() if variable not in program.emitted %}
   {{ variable }} {{ type }};
   {%- endfor %}
-  {%- for variable, weight in program.weights.items() %}
-  {{ variable }} float8 := {{ weight.steady }};
-  {%- endfor %}
   {%- for variable, initial in program.scalars.items() if variable not in program.emitted %}
   {{ variable }} float8 := {{ initial }};
   {%- endfor %}
@@ -127,30 +124,37 @@ begin
       fetch gaps into gap_at, gap_kind;
     end if;
     is_refresh := n % 256 = 0;
-    {%- if program.weights %}
-    if n <= {{ program.warm_until }} then
-      {%- for variable, weight in program.weights.items() %}
-      {{ variable }} := {{ weight.sql }};
-      {%- endfor %}
-    end if;
-    {%- endif %}
     {%- for statement in program.inputs.values() %}
     {{ statement }}
     {%- endfor %}
     {%- for store in program.streams.bar.rings.values() %}
     {{ store }}
     {%- endfor %}
-    {%- for step in program.streams.bar.steps.values() %}
-    {{ step }}
+    if n >= {{ program.warm_from }} then
+      {%- for step in program.streams.bar.steps.values() %}
+      {{ step.warm }}
+      {%- endfor %}
+    else
+      {%- for step in program.streams.bar.steps.values() %}
+      {{ step.cold }}
+      {%- endfor %}
+    end if;
+    {{- slide_all(program.streams.bar) }}
+    {%- for step in program.streams.bar.after.values() %}
+    {{ step.cold }}
     {%- endfor %}
-    {%- for stream, at in program.streams.items() if stream != 'bar' and (at.steps or at.rings) %}
+    {%- for stream, at in program.streams.items() if stream != 'bar' and at.rings %}
     if {{ at.value }} is not null then
       {{ at.counter }} := {{ at.counter }} + 1;
       {%- for store in at.rings.values() %}
       {{ store }}
       {%- endfor %}
       {%- for step in at.steps.values() %}
-      {{ step }}
+      {{ step.cold }}
+      {%- endfor %}
+      {{- slide_all(at) }}
+      {%- for step in at.after.values() %}
+      {{ step.cold }}
       {%- endfor %}
     end if;
     {%- endfor %}

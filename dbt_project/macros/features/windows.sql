@@ -12,7 +12,7 @@
     {% do program.arrays.update({values: stream ~ '_size'}) %}
     {% set store = values ~ '[' ~ at.counter ~ ' % ' ~ stream ~ '_size + 1] := ' ~ value ~ ';' %}
     {#- What is a step itself is stored after it, and the bar's own values before all steps. #}
-    {% do (at.steps if value in at.steps else at.rings).update({values: store}) %}
+    {% if value in at.steps %}{% do stepped(program, values, store, stream) %}{% else %}{% do at.rings.update({values: store}) %}{% endif %}
   {% endif %}
   {{ return(values) }}
 {% endmacro %}
@@ -25,161 +25,222 @@
 {% endmacro %}
 
 
-{#- The mean of the last `length` values. A value comes, a value goes; taken anew where what went outweighs what is left. -#}
+{#-
+  A statistic of the last values that a value changes by coming and another by going (`slide`), and that is taken anew from the ring when
+  its window is full, at every checkpoint, and where so much has gone that what is left may have lost digits (`is_worn`).
+-#}
+{% macro sliding(program, stream, name, length, longest, slide, anew, is_worn) %}
+  {% do program.streams[stream].slides.update({name: {'length': length, 'slide': slide | trim, 'anew': anew | trim, 'is_worn': is_worn}}) %}
+  {% if longest > program.streams[stream].longest %}{% do program.streams[stream].update({'longest': longest}) %}{% endif %}
+{% endmacro %}
+
+
+{#- All sliding statistics of a stream after its value has come: one question where nothing is worn, however many there are. -#}
+{% macro slide_all(at) %}
+  {%- if at.slides %}
+    if {{ at.counter }} > {{ at.longest }} and not is_refresh then
+      {%- for window in at.slides.values() %}
+      {{ window.slide }}
+      {%- endfor %}
+      if {{ at.slides.values() | map(attribute='is_worn') | join(' or ') }} then
+        {%- for window in at.slides.values() %}
+        {{ window.anew }}
+        {%- endfor %}
+      end if;
+    else
+      {%- for window in at.slides.values() %}
+      if {{ at.counter }} > {{ window.length }} and not is_refresh then
+        {{ window.slide }}
+      end if;
+      if {{ at.counter }} = {{ window.length }} or {{ at.counter }} > {{ window.length }} and (is_refresh or {{ window.is_worn }}) then
+        {{ window.anew }}
+      end if;
+      {%- endfor %}
+    end if;
+  {%- endif %}
+{%- endmacro %}
+
+
+{#- The value that leaves a window of `length` as one comes, by name. -#}
+{% macro going(program, value, length, stream, longest) %}
+  {% set name = 'going_' ~ value ~ '_' ~ length %}
+  {% do ring(program, value, longest, stream) %}
+  {% do program.locals.update({name: 'float8', 'at': 'integer'}) %}
+  {{ return(name) }}
+{% endmacro %}
+
+
+{#- The mean of the last `length` values. -#}
 {% macro window_mean(program, value, length, stream='bar') %}
+  {% set at = program.streams[stream] %}
   {% set moments = 'mean_' ~ value ~ '_' ~ length %}
   {% if moments in program.scalars %}{{ return(moments) }}{% endif %}
   {% set name = 'sma_' ~ value ~ '_' ~ length %}
-  {% set gone = lagged(program, value, length, stream) %}
-  {% set k = program.streams[stream].counter %}
+  {% set gone = going(program, value, length, stream, length) %}
   {% do remembered(program, name) %}
-  {% do program.locals.update({'gone': 'float8', 'at': 'integer'}) %}
-  {% set step %}
-      if {{ k }} > {{ length }} then
-        gone := {{ gone }};
-        {{ name }} := {{ name }} + ({{ value }} - gone) / {{ length }};
-      end if;
-      if {{ k }} >= {{ length }} and (is_refresh or {{ k }} = {{ length }} or abs(gone) > 1e3::float8 * abs({{ name }})) then
+  {% set slide %}
+      {{ gone }} := {{ value }}_ring[({{ at.counter }} - {{ length }}) % {{ stream }}_size + 1];
+      {{ name }} := {{ name }} + ({{ value }} - {{ gone }}) / {{ length }};
+  {% endset %}
+  {% set anew %}
         {{ name }} := 0;
-        for at in {{ k }} - {{ length - 1 }}..{{ k }} loop
+        for at in {{ at.counter }} - {{ length - 1 }}..{{ at.counter }} loop
           {{ name }} := {{ name }} + {{ value }}_ring[at % {{ stream }}_size + 1];
         end loop;
         {{ name }} := {{ name }} / {{ length }};
-      end if;
-  {%- endset %}
-  {% do program.streams[stream].steps.update({name: step | trim}) %}
+  {% endset %}
+  {% do sliding(program, stream, name, length, length, slide, anew, 'abs(' ~ gone ~ ') > 1e3::float8 * abs(' ~ name ~ ')') %}
   {{ return(name) }}
 {% endmacro %}
 
 
 {#-
   The mean of the last values and the sum of squares about it, as mean_<name> and squares_<name>; returns the name. Welford's update
-  both ways: a value comes, a value goes. Where so much has gone that what is left may have lost digits, and at every checkpoint, both are
-  taken anew. `length` may be a variable, then `longest` says how long it can be.
+  both ways. `length` may be a variable, then `longest` says how long it can be.
 -#}
 {% macro window_moments(program, value, length, stream='bar', longest=none) %}
   {% set name = value ~ '_' ~ length %}
   {% set k = program.streams[stream].counter %}
-  {% set values = ring(program, value, longest or length, stream) %}
+  {% set gone = going(program, value, length, stream, longest or length) %}
   {% for variable in ['mean_', 'squares_', 'peak_'] %}{% do remembered(program, variable ~ name) %}{% endfor %}
-  {% do program.locals.update({'gone': 'float8', 'mean_before': 'float8', 'at': 'integer'}) %}
-  {% set step %}
-      if {{ k }} > {{ length }} then
-        gone := {{ values }}[({{ k }} - {{ length }}) % {{ stream }}_size + 1];
-        mean_before := mean_{{ name }};
-        mean_{{ name }} := mean_before + ({{ value }} - gone) / {{ length }};
-        squares_{{ name }} := squares_{{ name }} + ({{ value }} - gone) * ({{ value }} - mean_{{ name }} + gone - mean_before);
-        if squares_{{ name }} > peak_{{ name }} then
-          peak_{{ name }} := squares_{{ name }};
-        end if;
-      end if;
-      if {{ k }} >= {{ length }}
-        and (is_refresh or {{ k }} = {{ length }} or squares_{{ name }} < 1e-3::float8 * peak_{{ name }}) then
+  {% set slide %}
+      {{ gone }} := {{ value }}_ring[({{ k }} - {{ length }}) % {{ stream }}_size + 1];
+      squares_{{ name }} := squares_{{ name }}
+        + ({{ value }} - {{ gone }}) * ({{ value }} - mean_{{ name }} + {{ gone }} - mean_{{ name }} - ({{ value }} - {{ gone }}) / {{ length }});
+      mean_{{ name }} := mean_{{ name }} + ({{ value }} - {{ gone }}) / {{ length }};
+      peak_{{ name }} := greatest(peak_{{ name }}, squares_{{ name }});
+  {% endset %}
+  {% set anew %}
         mean_{{ name }} := 0;
         for at in {{ k }} - {{ length }} + 1..{{ k }} loop
-          mean_{{ name }} := mean_{{ name }} + {{ values }}[at % {{ stream }}_size + 1];
+          mean_{{ name }} := mean_{{ name }} + {{ value }}_ring[at % {{ stream }}_size + 1];
         end loop;
         mean_{{ name }} := mean_{{ name }} / {{ length }};
         squares_{{ name }} := 0;
         for at in {{ k }} - {{ length }} + 1..{{ k }} loop
-          squares_{{ name }} := squares_{{ name }} + ({{ values }}[at % {{ stream }}_size + 1] - mean_{{ name }}) ^ 2;
+          squares_{{ name }} := squares_{{ name }} + ({{ value }}_ring[at % {{ stream }}_size + 1] - mean_{{ name }}) ^ 2;
         end loop;
         peak_{{ name }} := squares_{{ name }};
-      end if;
-  {%- endset %}
-  {% do program.streams[stream].steps.update({'moments_' ~ name: step | trim}) %}
+  {% endset %}
+  {% do sliding(
+    program, stream, name, length, longest or length, slide, anew, 'squares_' ~ name ~ ' < 1e-3::float8 * peak_' ~ name
+  ) %}
   {{ return(name) }}
 {% endmacro %}
 
 
 {#-
-  The greatest or least of the last `length` values (which: `greatest`, `least`), after van Herk (1992): of the part of the last whole block
-  that is still in the window, whose extremes from each place to its end were noted when it was whole, and of the block begun.
+  The highest high and the lowest low of the last `length` bars, by name, after van Herk (1992): of the part of the last whole block that is
+  still in the window, whose extremes from each place to its end were noted when it was whole, and of the block begun.
 -#}
-{% macro window_extreme(program, value, length, which) %}
-  {% set values = ring(program, value, length) %}
-  {% set name = which ~ '_' ~ value ~ '_' ~ length %}
-  {% do remembered(program, name) %}
-  {% do remembered(program, 'begun_' ~ name) %}
-  {% do program.arrays.update({'rest_' ~ name: length}) %}
-  {% do program.locals.update({'extreme': 'float8', 'place': 'integer'}) %}
+{% macro window_extremes(program, length) %}
+  {% set highest = 'highest_' ~ length %}
+  {% set lowest = 'lowest_' ~ length %}
+  {% set names = [(highest, 'high', 'greatest'), (lowest, 'low', 'least')] %}
+  {% set place = 'place_' ~ length %}
+  {% do program.locals.update({place: 'integer', 'at': 'integer'}) %}
+  {% for name, value, which in names %}
+    {% do ring(program, value, length) %}
+    {% do remembered(program, name) %}
+    {% do remembered(program, 'begun_' ~ name) %}
+    {% do program.arrays.update({'rest_' ~ name: length}) %}
+  {% endfor %}
   {% set step %}
-      if n % {{ length }} = 1 then
-        begun_{{ name }} := {{ value }};
-      else
+      {{ place }} := n % {{ length }};
+      if {{ place }} > 1 then
+  {%- for name, value, which in names %}
         begun_{{ name }} := {{ which }}(begun_{{ name }}, {{ value }});
-      end if;
-      if n % {{ length }} = 0 then
-        {{ name }} := begun_{{ name }};
-        extreme := {{ value }};
-        for place in reverse {{ length }}..1 loop
-          extreme := {{ which }}(extreme, {{ values }}[(n - {{ length }} + place) % bar_size + 1]);
-          rest_{{ name }}[place] := extreme;
-        end loop;
+        {{ name }} := {{ which }}(begun_{{ name }}, rest_{{ name }}[{{ place }} + 1]);
+  {%- endfor %}
+      elsif {{ place }} = 1 then
+  {%- for name, value, which in names %}
+        begun_{{ name }} := {{ value }};
+        {{ name }} := {{ which }}({{ value }}, rest_{{ name }}[2]);
+  {%- endfor %}
       else
-        {{ name }} := {{ which }}(begun_{{ name }}, rest_{{ name }}[n % {{ length }} + 1]);
+  {%- for name, value, which in names %}
+        {{ name }} := {{ value }};
+        for at in reverse {{ length }}..1 loop
+          {{ name }} := {{ which }}({{ name }}, {{ value }}_ring[(n - {{ length }} + at) % bar_size + 1]);
+          rest_{{ name }}[at] := {{ name }};
+        end loop;
+  {%- endfor %}
       end if;
   {%- endset %}
-  {% do program.streams.bar.steps.update({name: step | trim}) %}
-  {{ return(name) }}
+  {% do stepped(program, 'extremes_' ~ length, step) %}
+  {{ return({'highest': highest, 'lowest': lowest}) }}
 {% endmacro %}
 
 
 {#-
   Quantiles of the last `length` values, by linear interpolation between the two around each (Hyndman & Fan 1996, type 7, as
-  percentile_cont). Of each, the 34 values around its rank are kept sorted, and how many lie below them: most values come and go outside
-  and only move the count. When the rank leaves them the window is sorted anew. What is computed depends on the window
-  alone, so nothing of this is part of a checkpoint.
+  percentile_cont). Of each, the values around its rank are kept sorted, and how many lie below them: most values come and go outside,
+  on one side, and change nothing. When the rank leaves them the window is sorted anew. What is computed depends on the window alone.
 -#}
 {% macro window_quantiles(program, value, length, percents, stream='bar') %}
   {% set k = program.streams[stream].counter %}
-  {% set values = ring(program, value, length, stream) %}
-  {% do program.locals.update({'gone': 'float8', 'at': 'integer'}) %}
+  {% set gone = going(program, value, length, stream, length) %}
   {% set names = [] %}
   {% set step %}
       if {{ k }} >= {{ length }} then
-        gone := {{ values }}[({{ k }} - {{ length }}) % {{ stream }}_size + 1];
+        {{ gone }} := {{ value }}_ring[({{ k }} - {{ length }}) % {{ stream }}_size + 1];
+      end if;
+      if {{ k }} >= {{ length }} and ({{ value }} <> {{ gone }} or sorted is null) then
   {%- for percent in percents %}
-    {%- set name = 'quantile_' ~ value ~ '_' ~ length ~ '_' ~ (percent | string | replace('.', '_')) %}
+    {%- set suffix = value ~ '_' ~ length ~ '_' ~ (percent | string | replace('.', '_')) %}
+    {%- set near, low, high, below = 'near_' ~ suffix, 'low_' ~ suffix, 'high_' ~ suffix, 'below_' ~ suffix %}
+    {%- set size, most = 'size_' ~ suffix, 'most_' ~ suffix %}
     {%- set exact = (length - 1) * percent / 100 %}
     {%- set rank = exact | int + 1 %}
-    {%- do names.append(name) %}
-    {%- do remembered(program, name) %}
+    {%- do names.append('quantile_' ~ suffix) %}
+    {%- do remembered(program, 'quantile_' ~ suffix) %}
     {%- do program.locals.update({
-      'near_' ~ name: 'float8[]', 'size_' ~ name: 'integer := 0', 'below_' ~ name: 'integer := 0'
+      near: 'float8[]', low: 'float8', high: 'float8', below: 'integer', size: 'integer := 0', most: 'integer',
+      'is_moved': 'boolean', 'sorted': 'float8[]'
     }) %}
-        if size_{{ name }} > 0 and {{ value }} <> gone then
-          if gone < near_{{ name }}[1] then
-            below_{{ name }} := below_{{ name }} - 1;
-          elsif gone <= near_{{ name }}[size_{{ name }}] then
-            at := width_bucket(gone, near_{{ name }});
-            near_{{ name }} := near_{{ name }}[:at - 1] || near_{{ name }}[at + 1:];
-            size_{{ name }} := size_{{ name }} - 1;
+        is_moved := {{ size }} = 0;
+        if {{ gone }} between {{ low }} and {{ high }} or {{ value }} between {{ low }} and {{ high }} then
+          is_moved := true;
+          if {{ gone }} < {{ low }} then
+            {{ below }} := {{ below }} - 1;
+          elsif {{ gone }} <= {{ high }} then
+            at := width_bucket({{ gone }}, {{ near }});
+            {{ near }} := {{ near }}[:at - 1] || {{ near }}[at + 1:];
+            {{ size }} := {{ size }} - 1;
           end if;
-          if {{ value }} < near_{{ name }}[1] then
-            below_{{ name }} := below_{{ name }} + 1;
-          elsif {{ value }} <= near_{{ name }}[size_{{ name }}] then
-            at := width_bucket({{ value }}, near_{{ name }});
-            near_{{ name }} := near_{{ name }}[:at] || {{ value }} || near_{{ name }}[at + 1:];
-            size_{{ name }} := size_{{ name }} + 1;
+          if {{ value }} < {{ low }} then
+            {{ below }} := {{ below }} + 1;
+          elsif {{ value }} <= {{ high }} then
+            at := width_bucket({{ value }}, {{ near }});
+            {{ near }} := {{ near }}[:at] || {{ value }} || {{ near }}[at + 1:];
+            {{ size }} := {{ size }} + 1;
           end if;
+        elsif ({{ value }} < {{ low }}) <> ({{ gone }} < {{ low }}) then
+          is_moved := true;
+          {{ below }} := {{ below }} + case when {{ value }} < {{ low }} then 1 else -1 end;
         end if;
-        if {{ rank }} <= below_{{ name }} or {{ rank + 1 }} > below_{{ name }} + size_{{ name }} or size_{{ name }} > 100 then
-          near_{{ name }} := array(
-            select {{ values }}[place % {{ stream }}_size + 1]
-            from generate_series({{ k }} - {{ length - 1 }}, {{ k }}) as place
-            order by 1 offset {{ [rank - 17, 0] | max }} limit 34
-          );
-          below_{{ name }} := {{ [rank - 17, 0] | max }};
-          size_{{ name }} := cardinality(near_{{ name }});
-        end if;
-        {{ name }} := near_{{ name }}[{{ rank }} - below_{{ name }}]
+        if is_moved then
+          if {{ size }} = 0 or {{ size }} > {{ most }} or {{ below }} not between {{ rank + 1 }} - {{ size }} and {{ rank - 1 }} then
+            sorted := array(
+              select {{ value }}_ring[place % {{ stream }}_size + 1]
+              from generate_series({{ k }} - {{ length - 1 }}, {{ k }}) as place
+              order by 1
+            );
+            {{ low }} := sorted[{{ [rank - 16, 1] | max }}];
+            {{ high }} := sorted[{{ [rank + 17, length] | min }}];
+            {{ below }} := array_position(sorted, {{ low }}) - 1;
+            {{ near }} := sorted[{{ below }} + 1:width_bucket({{ high }}, sorted)];
+            {{ size }} := cardinality({{ near }});
+            {{ most }} := {{ size }} + 66;
+          end if;
+          {{ names[-1] }} := {{ near }}[{{ rank }} - {{ below }}]
     {%- if exact > rank - 1 %} + (
-          near_{{ name }}[{{ rank + 1 }} - below_{{ name }}] - near_{{ name }}[{{ rank }} - below_{{ name }}]
-        ) * {{ exact - rank + 1 }}::float8{% endif %};
+            {{ near }}[{{ rank + 1 }} - {{ below }}] - {{ near }}[{{ rank }} - {{ below }}]
+          ) * {{ exact - rank + 1 }}::float8{% endif %};
+        end if;
   {%- endfor %}
       end if;
   {%- endset %}
-  {% do program.streams[stream].steps.update({'quantiles_' ~ value ~ '_' ~ length: step | trim}) %}
+  {% do stepped(program, 'quantiles_' ~ value ~ '_' ~ length, step, stream) %}
   {{ return(names) }}
 {% endmacro %}

@@ -13,7 +13,8 @@
     'case when ' ~ range ~ ' > 0 then 100 * abs(' ~ plus ~ ' - ' ~ minus ~ ') / nullif(' ~ plus ~ ' + ' ~ minus ~ ', 0) end') %}
   {% do computed(program, name,
     'case when n > ' ~ 2 * period ~ ' then ' ~ name ~ ' + coalesce(' ~ dx ~ ' - ' ~ name ~ ', 0) / ' ~ period
-    ~ ' when n > ' ~ period ~ ' then ' ~ name ~ ' + (coalesce(' ~ dx ~ ', 0) - ' ~ name ~ ') / (n - ' ~ period ~ ') else 0 end') %}
+    ~ ' when n > ' ~ period ~ ' then ' ~ name ~ ' + (coalesce(' ~ dx ~ ', 0) - ' ~ name ~ ') / (n - ' ~ period ~ ') else 0 end',
+    warm=name ~ ' + coalesce(' ~ dx ~ ' - ' ~ name ~ ', 0) / ' ~ period, warm_from=2 * period + 1) %}
   {% set unstable = unstable_bars(1 / period) %}
   {% do feature(program, name, name, [name], 'mean of 100 * |+di - -di| / (+di + -di), renewed by 1 / period', '0 to 100', first=2 * period,
     window=2 * period, unstable=2 * unstable) %}

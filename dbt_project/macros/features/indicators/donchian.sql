@@ -1,8 +1,8 @@
 {% macro indicator_donchian(program) %}
   {% set period = parameter(program, 'period') %}
   {% do about(program, 'donchian', ['fct_indicators'], 'Donchian (1960); TA-Lib MAX and MIN, the bar itself included') %}
-  {% for side, value, which, formula in [('upper', 'high', 'greatest', 'highest high'), ('lower', 'low', 'least', 'lowest low')] %}
-    {% set extreme = window_extreme(program, value, period, which) %}
+  {% set extremes = window_extremes(program, period) %}
+  {% for side, extreme, formula in [('upper', extremes.highest, 'highest high'), ('lower', extremes.lowest, 'lowest low')] %}
     {% do feature(program, 'donchian_' ~ side ~ '_' ~ period, extreme, [extreme], formula ~ ' of the last period bars', 'price', first=period,
       window=period) %}
   {% endfor %}

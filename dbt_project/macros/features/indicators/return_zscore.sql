@@ -13,7 +13,7 @@
   {% set window = window_moments(program, 'log_return', length, 'return', longest=longest) %}
   {% set name = 'return_zscore_' ~ suffix %}
   {% set score = computed(program, name,
-    '(log_return - mean_' ~ window ~ ') / nullif(sqrt(squares_' ~ window ~ ' / (' ~ length ~ ' - 1)), 0)', 'return') %}
+    '(log_return - mean_' ~ window ~ ') / nullif(sqrt(squares_' ~ window ~ ' / (' ~ length ~ ' - 1)), 0)', 'return', after_windows=true) %}
   {% do feature(program, name, 'case when log_return is not null then ' ~ score ~ ' end', ['log_return', score],
     '(log_return - mean) / sample deviation, of the last ' ~ bars ~ ' returns (' ~ bars_24_7 ~ ' around the clock), its own included',
     'deviations', window=longest + 1) %}

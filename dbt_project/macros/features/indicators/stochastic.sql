@@ -3,10 +3,9 @@
   {% set period = parameter(program, 'period') %}
   {% set smoothing = parameter(program, 'smoothing') %}
   {% do about(program, 'stochastic', ['fct_indicators'], 'Lane (1957); TA-Lib STOCHF') %}
-  {% set highest = window_extreme(program, 'high', period, 'greatest') %}
-  {% set lowest = window_extreme(program, 'low', period, 'least') %}
+  {% set extremes = window_extremes(program, period) %}
   {% set line = computed(program, 'stochastic_' ~ period,
-    'coalesce(100 * (close - ' ~ lowest ~ ') / nullif(' ~ highest ~ ' - ' ~ lowest ~ ', 0), 0)') %}
+    'coalesce(100 * (close - ' ~ extremes.lowest ~ ') / nullif(' ~ extremes.highest ~ ' - ' ~ extremes.lowest ~ ', 0), 0)') %}
   {% set mean = window_mean(program, line, smoothing) %}
   {% set first = period + smoothing - 1 %}
   {% set suffix = '_' ~ period ~ '_' ~ smoothing %}
