@@ -41,6 +41,37 @@ _CHUNKED = """
     hypertable_size(class.oid) as bytes
 """
 
+# Each horizon, and the instant from which its candles are needed.
+HORIZONS = """
+select
+    horizon.instrument_id,
+    horizon.timeframe,
+    horizon.horizon_at,
+    case
+        when timeframe.compute_features
+            then coalesce(
+                (
+                    select features.closed_at from features.bar_features as features
+                    where
+                        features.instrument_id = horizon.instrument_id
+                        and features.timeframe = horizon.timeframe
+                        and features.closed_at < horizon.horizon_at
+                        and features.checkpoint is not null
+                    order by features.closed_at desc
+                    limit 1
+                ),
+                '-infinity'
+            )
+        else horizon.horizon_at
+    end as kept_from
+from ops.horizon as horizon
+inner join config.timeframe as timeframe on horizon.timeframe = timeframe.timeframe
+"""
+HAS_CHECKPOINTS = """
+select 1 from pg_attribute
+where attrelid = to_regclass('features.bar_features') and attname = 'checkpoint' and not attisdropped
+"""
+
 
 @dataclass
 class Stored:
@@ -120,7 +151,8 @@ def _convert(connection: Connection, now: datetime, done: Stored, progress: Prog
 def _drop(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
     """Drop the candles of less than a day that are older than config.retention keeps them.
 
-    The bars made of them are frozen by ops.horizon in the same transaction.
+    The bars made of them are frozen by ops.horizon in the same transaction. The last ones before it stay, from where a walk over
+    the series is taken up (docs/features.md): 256 at most, or all while it has no checkpoint.
     """
     wanted: Any = connection.execute("select %s - candles_for from config.retention", (now,)).fetchone()
     connection.commit()
@@ -130,6 +162,9 @@ def _drop(connection: Connection, now: datetime, done: Stored, progress: Progres
         raise UsageError(
             "some models have changes to read, which may be of candles to be dropped", hint="titan build, then again"
         )
+    if not connection.execute(HAS_CHECKPOINTS).fetchone():
+        raise UsageError("features.bar_features was not built by this release", hint="titan build, then again")
+    connection.commit()
     progress("dropping old candles")
     with connection.transaction():
         connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
@@ -148,13 +183,13 @@ def _drop(connection: Connection, now: datetime, done: Stored, progress: Progres
             """,
             (wanted[0],),
         )
-        horizons: list[Any] = connection.execute("select instrument_id, timeframe, horizon_at from ops.horizon").fetchall()
-        for instrument_id, timeframe, horizon_at in horizons:
+        horizons: list[Any] = connection.execute(HORIZONS).fetchall()
+        for instrument_id, timeframe, horizon_at, kept_from in horizons:
             for relation in ("raw.ohlcv", "bars.candle"):
                 # Literals: chunks are pruned by constants alone.
                 dropped = connection.execute(
                     sql.SQL("delete from {} where instrument_id = {} and timeframe = {} and closed_at < {}").format(
-                        sql.SQL(relation), sql.Literal(instrument_id), sql.Literal(timeframe), sql.Literal(horizon_at)
+                        sql.SQL(relation), sql.Literal(instrument_id), sql.Literal(timeframe), sql.Literal(kept_from)
                     )
                 ).rowcount
                 done.dropped += dropped if relation == "raw.ohlcv" else 0

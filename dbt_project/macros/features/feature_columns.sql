@@ -1,14 +1,14 @@
 {#- The enabled indicators: of dim_indicator, or of config.indicator before that is built; none while nothing can be asked. -#}
 {% macro enabled_indicators() %}
-  {% set dimension = ref('dim_indicator') %}
+  {#- Named for the graph alone: in a unit test the name would be that of a fixture. #}
+  {% do ref('dim_indicator') %}
   {% if not execute or not flags.INTROSPECT %}{{ return([]) }}{% endif %}
   {% set found = run_query("
-    select to_regclass('" ~ dimension.schema ~ "." ~ dimension.identifier ~ "') is not null as is_built,
-      to_regclass('config.indicator') is not null as is_migrated
+    select to_regclass('features.dim_indicator') is not null as is_built, to_regclass('config.indicator') is not null as is_migrated
   ").rows[0] %}
   {% if not found['is_migrated'] %}{{ return([]) }}{% endif %}
   {% set rows = run_query("
-    select indicator, kernel, params::text as params from " ~ (dimension if found['is_built'] else 'config.indicator')
+    select indicator, kernel, params::text as params from " ~ ('features.dim_indicator' if found['is_built'] else 'config.indicator')
     ~ " where is_enabled order by indicator
   ").rows %}
   {% set indicators = [] %}
@@ -27,18 +27,24 @@
 {%- endmacro %}
 
 
+{#- The families of the features that a view shows, or of all: {name: {span, names of stored columns}}. -#}
+{% macro feature_families(program, view=none) %}
+  {% set families = {} %}
+  {% for feature in program.features if feature.is_stored and (view is none or view in feature.views) %}
+    {% set family = families.setdefault(feature.family, {'span': 0, 'names': []}) %}
+    {% do family.update({'span': [family.span, feature.window + feature.unstable] | max}) %}
+    {% do family.names.append(feature.name) %}
+  {% endfor %}
+  {{ return(families) }}
+{% endmacro %}
+
+
 {#-
   is_warm_<family>: every stored column of it is there and less than a thousandth of any seed is left in it.
   has_outage_<family>: an outage, or time that was not fetched, lies between the bars that such a bar looks at.
 -#}
 {% macro feature_flags(program, view=none) -%}
-  {%- set families = {} -%}
-  {%- for feature in program.features if feature.is_stored and (view is none or view in feature.views) -%}
-    {%- set family = families.setdefault(feature.family, {'span': 0, 'names': []}) -%}
-    {%- do family.update({'span': [family.span, feature.window + feature.unstable] | max}) -%}
-    {%- do family.names.append(feature.name) -%}
-  {%- endfor -%}
-  {%- for name, family in families.items() -%}
+  {%- for name, family in feature_families(program, view).items() -%}
     series_position >= {{ family.span }} and num_nulls({{ family.names | join(', ') }}) = 0 as is_warm_{{ name }},
     coalesce(bars_since_outage < {{ family.span - 1 }}, false) as has_outage_{{ name }},
     {% endfor %}

@@ -2,7 +2,7 @@
 {% macro indicator_return_quartiles(program) %}
   {% set bars = parameter(program, 'bars') %}
   {% set fence = parameter(program, 'fence', least=0, is_whole=false) %}
-  {% do about(program, 'return_quartiles', ['fct_returns'], 'Tukey (1977), Exploratory Data Analysis; quantiles of type 7 of Hyndman & Fan (1996)',
+  {% do about(program, 'outliers', ['fct_returns'], 'Tukey (1977), Exploratory Data Analysis; quantiles of type 7 of Hyndman & Fan (1996)',
     nulls='until the window is full of returns') %}
   {% set quantiles = window_quantiles(program, 'log_return', bars, [25, 75], 'return') %}
   {% set names = ['return_q25_' ~ bars, 'return_q75_' ~ bars] %}

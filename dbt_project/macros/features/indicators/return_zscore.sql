@@ -5,7 +5,7 @@
   {% set deviations = parameter(program, 'deviations', least=0, is_whole=false) %}
   {% set longest = [bars, bars_24_7] | max %}
   {% set suffix = bars ~ '_' ~ bars_24_7 %}
-  {% do about(program, 'return_zscore', ['fct_returns'], 'standard score over a trailing window',
+  {% do about(program, 'outliers', ['fct_returns'], 'standard score over a trailing window',
     nulls='until the window is full of returns, without a return, and where all of the window are equal') %}
   {% set length = 'length_' ~ suffix %}
   {% do program.locals.update({length: 'integer'}) %}

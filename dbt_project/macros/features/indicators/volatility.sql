@@ -1,7 +1,7 @@
 {#- Volatility of a bar from its range, as the root of a mean over `bars` bars with a range (a low above zero). -#}
 {% macro range_volatility(program, kernel, value, divisor, formula, source) %}
   {% set bars = parameter(program, 'bars') %}
-  {% do about(program, kernel, ['fct_volatility'], source, nulls='until the window is full of bars with a low above zero') %}
+  {% do about(program, 'volatility', ['fct_volatility'], source, nulls='until the window is full of bars with a low above zero') %}
   {% set mean = window_mean(program, value, bars, 'range') %}
   {% do feature(program, kernel ~ '_' ~ bars, 'case when ' ~ mean ~ ' is not null then sqrt(greatest(' ~ mean ~ ', 0)' ~ divisor ~ ') end', [mean], formula, 'log ratio per bar', window=bars) %}
   {% do annualised(program, kernel ~ '_' ~ bars, bars) %}
@@ -35,7 +35,7 @@
 {#- bars: of how many returns. -#}
 {% macro indicator_realised(program) %}
   {% set bars = parameter(program, 'bars') %}
-  {% do about(program, 'realised', ['fct_volatility'], 'close-to-close volatility', nulls='until the window is full of returns') %}
+  {% do about(program, 'volatility', ['fct_volatility'], 'close-to-close volatility', nulls='until the window is full of returns') %}
   {% set window = window_moments(program, 'log_return', bars, 'return') %}
   {% do feature(program, 'realised_' ~ bars, 'sqrt(squares_' ~ window ~ ' / ' ~ (bars - 1) ~ ')', ['squares_' ~ window],
     'sample deviation of the last ' ~ bars ~ ' log returns', 'log ratio per bar', window=bars + 1) %}

@@ -1,0 +1,38 @@
+{%- set program = feature_program(enabled_indicators()) %}
+{%- set fixed = [
+    'instrument_id', 'exchange', 'market_type', 'symbol', 'timeframe', 'opened_at', 'closed_at', 'close', 'gap_before',
+    'bars_per_year', 'series_position', 'bars_since_outage'
+] %}
+{%- set computed = program.features | map(attribute='name') | list %}
+{%- for family in feature_families(program) %}
+    {%- do computed.extend(['is_warm_' ~ family, 'has_outage_' ~ family]) %}
+{%- endfor %}
+
+with features as (
+    select * from {{ ref('fct_features') }}
+),
+
+instrument as (
+    select * from {{ ref('dim_instrument') }}
+)
+
+-- The columns of the contract: one whose indicator is disabled is null, one that was added is in fct_features.
+select
+    features.instrument_id,
+    instrument.exchange,
+    instrument.market_type,
+    instrument.symbol,
+    features.timeframe,
+    features.opened_at,
+    features.closed_at,
+    features.close,
+    features.gap_before,
+    features.bars_per_year,
+    features.series_position,
+    features.bars_since_outage
+    {%- for column in model.columns.values() if column.name not in fixed -%}
+        ,
+        {% if column.name in computed %}features.{{ column.name }}{% else %}null::{{ column.data_type }} as {{ column.name }}{% endif %}
+    {%- endfor %}
+from features
+inner join instrument on features.instrument_id = instrument.instrument_id
