@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import random
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,4 +110,176 @@ def test_talib(warehouse: Warehouse, shared: Path, name: str) -> None:
         )
         for column in compared
     ]
+    assert not [text for text in wrong if text]
+
+
+def add(warehouse: Warehouse, indicator: str, kernel: str, **params: float) -> None:
+    warehouse.query(
+        "insert into config.indicator (indicator, kernel, params) values (%s, %s, %s) on conflict do nothing",
+        indicator,
+        kernel,
+        json.dumps(params),
+    )
+
+
+def talib_columns(rows: list[tuple[float, ...]]) -> dict[str, Any]:
+    """What TA-Lib says now, for parameters that are not shipped."""
+    import numpy
+    import talib
+
+    opens, highs, lows, closes, volumes = (numpy.array(column) for column in zip(*rows, strict=True))
+    macd = talib.MACD(closes, 3, 5, 2)
+    bands = talib.BBANDS(closes, 5, 1.5, 1.5)
+    stochastic = talib.STOCHF(highs, lows, closes, 5, 4)
+    columns = {
+        "rsi_2": talib.RSI(closes, 2),
+        "rsi_14": talib.RSI(closes, 14),
+        "ema_3": talib.EMA(closes, 3),
+        "sma_2": talib.SMA(closes, 2),
+        "sma_50": talib.SMA(closes, 50),
+        "macd_3_5_2": macd[0],
+        "macd_signal_3_5_2": macd[1],
+        "macd_histogram_3_5_2": macd[2],
+        "adx_5": talib.ADX(highs, lows, closes, 5),
+        "plus_di_5": talib.PLUS_DI(highs, lows, closes, 5),
+        "minus_di_5": talib.MINUS_DI(highs, lows, closes, 5),
+        "bollinger_upper_5_1.5": bands[0],
+        "bollinger_middle_5_1.5": bands[1],
+        "bollinger_lower_5_1.5": bands[2],
+        "stochastic_k_5_4": stochastic[0],
+        "stochastic_d_5_4": stochastic[1],
+        "donchian_upper_55": talib.MAX(highs, 55),
+        "donchian_lower_55": talib.MIN(lows, 55),
+        "atr_3": talib.ATR(highs, lows, closes, 3),
+    }
+    return {
+        name.replace(".", "_"): [None if value != value else float(value) for value in values]
+        for name, values in columns.items()
+    }
+
+
+def walk(seed: int, count: int, price: float) -> list[tuple[float, ...]]:
+    """A random walk with still stretches, jumps and trends, as candles."""
+    generator = random.Random(seed)
+    rows, close = [], price
+    for at in range(count):
+        opened = close
+        move = 0.0 if at % 97 > 90 else generator.gauss(0.0005 * (-1) ** (at // 150), 0.02)
+        close = opened * math.exp(move * (20 if generator.random() < 0.01 else 1))
+        spread = 0.0 if move == 0 else generator.random() * 0.01
+        rows.append((opened, max(opened, close) * (1 + spread), min(opened, close) * (1 - spread), close, generator.random()))
+    return rows
+
+
+def test_talib_of_today_with_other_parameters_and_prices(warehouse: Warehouse) -> None:
+    add(warehouse, "rsi_2", "rsi", period=2)
+    add(warehouse, "ema_3", "ema", period=3)
+    add(warehouse, "sma_2", "sma", period=2)
+    add(warehouse, "macd_3_5_2", "macd", fast=3, slow=5, signal=2)
+    add(warehouse, "adx_5", "adx", period=5)
+    add(warehouse, "bollinger_5", "bollinger", period=5, deviations=1.5)
+    add(warehouse, "stochastic_5_4", "stochastic", period=5, smoothing=4)
+    add(warehouse, "donchian_55", "donchian", period=55)
+    add(warehouse, "atr_3", "atr", period=3)
+    series = {"SMALL/USD": walk(1, 700, 1e-3), "ONE/USD": walk(2, 900, 1.0), "HUGE/USD": walk(3, 700, 1e8)}
+    for symbol, rows in series.items():
+        warehouse.load(daily(symbol, rows))
+    warehouse.build()
+    wrong = []
+    for symbol, rows in series.items():
+        found = features(warehouse, symbol)
+        for column, expected in talib_columns(rows).items():
+            wrong.append(differences(column, (row[column] for row in found), expected, (row["close"] for row in found)))
+    assert not [text for text in wrong if text]
+
+
+def test_talib_regression_tables(warehouse: Warehouse, shared: Path) -> None:
+    """The values that TA-Lib's own test programs hold, to the digits that they give, and where each begins."""
+    folder = shared / "oracles" / "talib_regtest"
+    tables = json.loads((folder / "expected.json").read_text("utf-8"))
+    columns: dict[str, tuple[str, list[str]]] = {
+        "test_rsi": ("TA_RSI_TEST", ["rsi_{optInTimePeriod}"]),
+        "test_stddev": ("", ["bollinger_deviation_{optInTimePeriod}_2"]),
+        "test_macd": ("TA_MACD_TEST", [
+            f"macd{line}_{{optInFastPeriod}}_{{optInSlowPeriod}}_{{optInSignalPeriod_2}}" for line in ("", "_signal", "_histogram")
+        ]),
+        "test_bbands": ("", [f"bollinger_{line}_{{optInTimePeriod}}_2" for line in ("upper", "middle", "lower")]),
+    }  # fmt: skip
+    adx = {"TST_ADX": "adx_{optInTimePeriod}", "TST_PLUS_DI": "plus_di_{optInTimePeriod}", "TST_MINUS_DI": "minus_di_{optInTimePeriod}"}
+    averages = {"TA_MAType_SMA": "sma_{optInTimePeriod}", "TA_MAType_EMA": "ema_{optInTimePeriod}"}
+    cases: list[tuple[list[str], dict[str, Any]]] = []
+    for table, rows in ((name, tables[name]["rows"]) for name in (*columns, "test_adx", "test_ma")):
+        for row in rows:
+            if row["startIdx"] or row["endIdx"] != 251 or row.get("unstablePeriod") or row["expectedRetCode"] != "TA_SUCCESS":
+                continue
+            if row.get("compatibility", "TA_COMPATIBILITY_DEFAULT") != "TA_COMPATIBILITY_DEFAULT" or row.get("optInTimePeriod", 2) < 2:
+                continue
+            if table == "test_adx" and row["id"] in adx:
+                cases.append(([adx[row["id"]].format(**row)], row))
+            elif table == "test_ma" and row["optInMAType_1"] in averages and row["optInTimePeriod"] < 252:
+                cases.append(([averages[row["optInMAType_1"]].format(**row)], row))
+            elif table in columns:
+                identity, names = columns[table]
+                if row.get("theFunction", row.get("testId", "")) != identity or row.get("optInMethod_3", "TA_MAType_SMA") != "TA_MAType_SMA":
+                    continue
+                if row.get("optInFastPeriod", 0) < row.get("optInSlowPeriod", 1) and row.get("optInNbDeviation_1", 1.0) == 1.0:
+                    cases.append(([name.format(**row) for name in names], row))
+    for names, row in cases:
+        kernel = names[0].split("_")[0].replace("plus", "adx").replace("minus", "adx")
+        period = {"period": row["optInTimePeriod"]} if "optInTimePeriod" in row else {}
+        if kernel == "macd":
+            period = {"fast": row["optInFastPeriod"], "slow": row["optInSlowPeriod"], "signal": row["optInSignalPeriod_2"]}
+        if kernel == "bollinger":
+            period["deviations"] = 2
+        warehouse.query("delete from config.indicator where kernel = %s and params = %s", kernel, json.dumps(period))
+        add(warehouse, f"{kernel}_{'_'.join(str(value) for value in period.values())}", kernel, **period)
+    bars = read(folder / "ref252.csv")
+    warehouse.load(daily("X/USD", ([float(row[price]) for price in PRICES] for row in bars)))
+    warehouse.build()
+    found = features(warehouse, "X/USD")
+    assert len(cases) >= 25
+    for names, row in cases:
+        for output, name in enumerate(names):
+            values = [bar[name] for bar in found]
+            begun = row["expectedBegIdx"]
+            assert values[begun] is not None, (name, row)
+            assert values[:begun] == [None] * begun, (name, row)
+            suffix = output if f"oneOfTheExpectedOutReal{output}" in row else ""
+            expected = row[f"oneOfTheExpectedOutReal{suffix}"]
+            at = begun + row[f"oneOfTheExpectedOutRealIndex{suffix}"]
+            assert values[at] == pytest.approx(expected, abs=0.01), (name, at, row)
+
+
+TTR = {
+    "sma_10": ("ref.SMA", 1.0),
+    "ema_10": ("ref.EMA", 1.0),
+    "rsi_14": ("ref.RSI", 1.0),
+    "atr_14": ("ref.ATR.atr", 1.0),
+    "adx_14": ("ref.ADX.ADX", 1.0),
+    "plus_di_14": ("ref.ADX.DIp", 1.0),
+    "minus_di_14": ("ref.ADX.DIn", 1.0),
+    "log_return": ("ref.ROCc", 1.0),
+    "simple_return": ("ref.ROCd", 1.0),
+    "parkinson_10": ("ref.Parkinson", 260**-0.5),
+    "garman_klass_10": ("ref.GK", 260**-0.5),
+    "rogers_satchell_10": ("ref.RS", 260**-0.5),
+}  # ref.Close takes each return's distance from a mean of its own time: another statistic than a deviation
+
+
+@pytest.mark.parametrize(("name", "skipped"), [("all_250", 0), ("top_10NA_250", 10)])
+def test_ttr(warehouse: Warehouse, shared: Path, name: str, skipped: int) -> None:
+    """R's TTR, where it is of TA-Lib's family; and again on a series whose first ten bars are not there."""
+    for kernel in ("parkinson", "garman_klass", "rogers_satchell"):
+        add(warehouse, f"{kernel}_10", kernel, bars=10)
+    add(warehouse, "sma_10", "sma", period=10)
+    rows = read(shared / "oracles" / "ttr" / f"{name}.csv")[skipped:]
+    warehouse.load(daily("X/USD", ([float(row[price.capitalize()]) for price in PRICES] for row in rows)))
+    warehouse.build()
+    found = features(warehouse, "X/USD")
+    wrong = []
+    compared = {column: reference for column, reference in TTR.items() if reference[0] in rows[0]}
+    assert len(compared) >= 7
+    for column, (reference, factor) in compared.items():
+        expected = [None if (value := number(row[reference])) is None else value * factor for row in rows]
+        wrong.append(differences(column, (row[column] for row in found), expected, (row["close"] for row in found)))
     assert not [text for text in wrong if text]
