@@ -70,7 +70,9 @@ def features(warehouse: Warehouse, symbol: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
-def differences(column: str, found: Iterable[float | None], expected: Iterable[float | None], closes: Iterable[float]) -> str:
+def differences(
+    column: str, found: Iterable[float | None], expected: Iterable[float | None], closes: Iterable[float]
+) -> str:
     """What is wrong with a column, or nothing: 1e-9 relative, with a floor of 1e-12 of the price, and equal nulls."""
     for at, (value, wanted, close) in enumerate(zip(found, expected, closes, strict=True)):
         if (value is None) != (wanted is None):
@@ -127,7 +129,7 @@ def talib_columns(rows: list[tuple[float, ...]]) -> dict[str, Any]:
     import numpy
     import talib
 
-    opens, highs, lows, closes, volumes = (numpy.array(column) for column in zip(*rows, strict=True))
+    _, highs, lows, closes, _ = (numpy.array(column) for column in zip(*rows, strict=True))
     macd = talib.MACD(closes, 3, 5, 2)
     bands = talib.BBANDS(closes, 5, 1.5, 1.5)
     stochastic = talib.STOCHF(highs, lows, closes, 5, 4)
@@ -167,7 +169,9 @@ def walk(seed: int, count: int, price: float) -> list[tuple[float, ...]]:
         move = 0.0 if at % 97 > 90 else generator.gauss(0.0005 * (-1) ** (at // 150), 0.02)
         close = opened * math.exp(move * (20 if generator.random() < 0.01 else 1))
         spread = 0.0 if move == 0 else generator.random() * 0.01
-        rows.append((opened, max(opened, close) * (1 + spread), min(opened, close) * (1 - spread), close, generator.random()))
+        rows.append(
+            (opened, max(opened, close) * (1 + spread), min(opened, close) * (1 - spread), close, generator.random())
+        )
     return rows
 
 
@@ -193,37 +197,45 @@ def test_talib_of_today_with_other_parameters_and_prices(warehouse: Warehouse) -
     assert not [text for text in wrong if text]
 
 
+REGRESSION: dict[str, dict[str, list[str]]] = {
+    "test_rsi": {"TA_RSI_TEST": ["rsi_{optInTimePeriod}"]},
+    "test_stddev": {"": ["bollinger_deviation_{optInTimePeriod}_2"]},
+    "test_bbands": {"": [f"bollinger_{line}_{{optInTimePeriod}}_2" for line in ("upper", "middle", "lower")]},
+    "test_adx": {
+        "TST_ADX": ["adx_{optInTimePeriod}"],
+        "TST_PLUS_DI": ["plus_di_{optInTimePeriod}"],
+        "TST_MINUS_DI": ["minus_di_{optInTimePeriod}"],
+    },
+    "test_ma": {"TA_MAType_SMA": ["sma_{optInTimePeriod}"], "TA_MAType_EMA": ["ema_{optInTimePeriod}"]},
+    "test_macd": {
+        "TA_MACD_TEST": [
+            f"macd{line}_{{optInFastPeriod}}_{{optInSlowPeriod}}_{{optInSignalPeriod_2}}"
+            for line in ("", "_signal", "_histogram")
+        ]
+    },
+}
+
+
+def outputs(table: str, row: dict[str, Any]) -> list[str]:
+    """Our columns for a row of TA-Lib's tables; none where it is of another convention or of a function that is not here."""
+    is_ours = (
+        (row["startIdx"], row["endIdx"], row["expectedRetCode"]) == (0, 251, "TA_SUCCESS")
+        and not row.get("unstablePeriod")
+        and row.get("compatibility", "TA_COMPATIBILITY_DEFAULT") == "TA_COMPATIBILITY_DEFAULT"
+        and row.get("optInMethod_3", "TA_MAType_SMA") == "TA_MAType_SMA"
+        and row.get("optInNbDeviation_1", 1.0) == 1.0
+        and 2 <= row.get("optInTimePeriod", 2) < 252
+        and row.get("optInFastPeriod", 0) < row.get("optInSlowPeriod", 1)
+    )
+    identity = row.get("theFunction", row.get("testId", row.get("optInMAType_1", row.get("id", ""))))
+    return [name.format(**row) for name in REGRESSION[table].get(identity, [])] if is_ours else []
+
+
 def test_talib_regression_tables(warehouse: Warehouse, shared: Path) -> None:
     """The values that TA-Lib's own test programs hold, to the digits that they give, and where each begins."""
     folder = shared / "oracles" / "talib_regtest"
     tables = json.loads((folder / "expected.json").read_text("utf-8"))
-    columns: dict[str, tuple[str, list[str]]] = {
-        "test_rsi": ("TA_RSI_TEST", ["rsi_{optInTimePeriod}"]),
-        "test_stddev": ("", ["bollinger_deviation_{optInTimePeriod}_2"]),
-        "test_macd": ("TA_MACD_TEST", [
-            f"macd{line}_{{optInFastPeriod}}_{{optInSlowPeriod}}_{{optInSignalPeriod_2}}" for line in ("", "_signal", "_histogram")
-        ]),
-        "test_bbands": ("", [f"bollinger_{line}_{{optInTimePeriod}}_2" for line in ("upper", "middle", "lower")]),
-    }  # fmt: skip
-    adx = {"TST_ADX": "adx_{optInTimePeriod}", "TST_PLUS_DI": "plus_di_{optInTimePeriod}", "TST_MINUS_DI": "minus_di_{optInTimePeriod}"}
-    averages = {"TA_MAType_SMA": "sma_{optInTimePeriod}", "TA_MAType_EMA": "ema_{optInTimePeriod}"}
-    cases: list[tuple[list[str], dict[str, Any]]] = []
-    for table, rows in ((name, tables[name]["rows"]) for name in (*columns, "test_adx", "test_ma")):
-        for row in rows:
-            if row["startIdx"] or row["endIdx"] != 251 or row.get("unstablePeriod") or row["expectedRetCode"] != "TA_SUCCESS":
-                continue
-            if row.get("compatibility", "TA_COMPATIBILITY_DEFAULT") != "TA_COMPATIBILITY_DEFAULT" or row.get("optInTimePeriod", 2) < 2:
-                continue
-            if table == "test_adx" and row["id"] in adx:
-                cases.append(([adx[row["id"]].format(**row)], row))
-            elif table == "test_ma" and row["optInMAType_1"] in averages and row["optInTimePeriod"] < 252:
-                cases.append(([averages[row["optInMAType_1"]].format(**row)], row))
-            elif table in columns:
-                identity, names = columns[table]
-                if row.get("theFunction", row.get("testId", "")) != identity or row.get("optInMethod_3", "TA_MAType_SMA") != "TA_MAType_SMA":
-                    continue
-                if row.get("optInFastPeriod", 0) < row.get("optInSlowPeriod", 1) and row.get("optInNbDeviation_1", 1.0) == 1.0:
-                    cases.append(([name.format(**row) for name in names], row))
+    cases = [(names, row) for table in REGRESSION for row in tables[table]["rows"] if (names := outputs(table, row))]
     for names, row in cases:
         kernel = names[0].split("_")[0].replace("plus", "adx").replace("minus", "adx")
         period = {"period": row["optInTimePeriod"]} if "optInTimePeriod" in row else {}

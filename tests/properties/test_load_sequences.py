@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import closing
 from datetime import timedelta
@@ -53,6 +54,11 @@ adjustments = st.tuples(
     st.sampled_from(["split", "dividend", "none"]),
     st.booleans(),  # known only a day later
 )
+indicators = st.tuples(
+    st.just("indicator"),
+    st.sampled_from(["rsi_3", "sma_20", "macd_12_26_9", "return_quartiles"]),
+    st.sampled_from(["other", "off", "on"]),
+)
 observations = st.tuples(st.just("observe"), symbols, positions, st.integers(1, 40))
 builds = st.tuples(
     st.just("build"),
@@ -65,6 +71,7 @@ builds = st.tuples(
             "multi_day",
             "gap",
             "bar_features",
+            "dim_indicator",
             "observed+",
             "dim_instrument",
             "dim_calendar",
@@ -77,7 +84,7 @@ failures = st.tuples(
 
 # A first build stands on some history; what comes after it is what incremental builds have to get right.
 steps = st.one_of(
-    loads, loads, loads, deletions, edits, observations, builds, failures, holidays, timeframe_edits, adjustments
+    loads, loads, loads, deletions, edits, observations, builds, failures, holidays, timeframe_edits, adjustments, indicators
 )
 histories = st.builds(
     lambda first, rest: [*first, ("build", ""), *rest],
@@ -163,6 +170,23 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
                         *((2, None) if kind == "split" else (None, 1.5)),
                         date + timedelta(days=1) if is_late else None,
                     )
+        case ("indicator", name, how):
+            kernel, params, other = {
+                "rsi_3": ("rsi", {"period": 3}, {"period": 4}),
+                "sma_20": ("sma", {"period": 20}, {"period": 6}),
+                "macd_12_26_9": ("macd", {"fast": 12, "slow": 26, "signal": 9}, {"fast": 2, "slow": 5, "signal": 3}),
+                "return_quartiles": ("return_quartiles", {"bars": 252, "fence": 1.5}, {"bars": 10, "fence": 1.5}),
+            }[name]
+            warehouse.query(
+                """
+                insert into config.indicator (indicator, kernel, params, is_enabled) values (%s, %s, %s, %s)
+                on conflict (indicator) do update set params = excluded.params, is_enabled = excluded.is_enabled
+                """,
+                name,
+                kernel,
+                json.dumps(other if how == "other" else params),
+                how != "off",
+            )
         case ("build", selection):
             warehouse.build(*(["--select", selection] if selection else []))
         case ("fail", table):
@@ -203,6 +227,21 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
         ("delete", "HOUR/USD", 60, 30),
         ("build", "observed"),
         ("load", "HOUR/USD", 80, 5, 1, 0, False, False),
+    ]
+)
+@example(  # an indicator comes, its parameters change while candles come late, and it goes again
+    history=[
+        ("load", "HOUR/USD", 0, 30, 1, 0, False, False),
+        ("build", ""),
+        ("indicator", "rsi_3", "on"),
+        ("load", "HOUR/USD", 30, 20, 1, 0, False, False),
+        ("build", ""),
+        ("indicator", "rsi_3", "other"),
+        ("load", "HOUR/USD", 10, 5, 1, 1, False, False),
+        ("build", ""),
+        ("indicator", "rsi_3", "off"),
+        ("build", "dim_indicator"),
+        ("load", "HOUR/USD", 50, 5, 1, 0, False, False),
     ]
 )
 def test_incremental_equals_full(manifest: Any, small: str, history: list[tuple[Any, ...]]) -> None:

@@ -18,8 +18,8 @@ PLAIN_NAMES = {
     "completeness", "daily", "daily_of_bar", "gap", "multi_day", "observed", "rollup", "rollup_stored",
 }  # fmt: skip
 
-# Every row of a keyed table once for each timeframe or period: their keys follow from it, and reading all of them would take as long
-# as a build.
+# Every row of a keyed table once for each timeframe or period: their keys follow from it, and reading all of them would take
+# as long as a build.
 SPREAD = {"candle_of_bar", "daily_of_bar", "fct_ema"}
 
 
@@ -51,7 +51,8 @@ def test_every_column_of_every_model_is_described(models: dict[str, Any], wareho
             columns = [
                 column
                 for column in columns
-                if column in model.columns or (column not in generated and not column.startswith(("is_warm_", "has_outage_")))
+                if column in model.columns
+                or (column not in generated and not column.startswith(("is_warm_", "has_outage_")))
             ]
         assert columns == list(model.columns), name
         assert all(column.description.endswith(".") for column in model.columns.values()), name

@@ -55,3 +55,22 @@
 {% macro text_literal(text) -%}
   {{ "'" ~ (text | string | replace("'", "''")) ~ "'" if text is not none else 'null' }}
 {%- endmacro %}
+
+
+{#- Every feature of every bar, stored and derived, with the flags of their families: what fct_features is and marts.features names. -#}
+{% macro all_features(program) -%}
+select
+    instrument_id,
+    timeframe,
+    opened_at,
+    closed_at,
+    close,
+    gap_before,
+    {{ feature_columns(program) -}}
+    {{ feature_flags(program) -}}
+    bars_per_year,
+    series_position,
+    bars_since_outage
+from {{ ref('bar_features') }}
+inner join {{ ref('bars_per_year') }} using (instrument_id, timeframe)
+{%- endmacro %}

@@ -134,9 +134,8 @@
 {#- The kernels there are: the macros indicator_<kernel>. -#}
 {% macro indicator_kernels() %}
   {% set kernels = [] %}
-  {% for unique_id in graph.get('macros', {}) if '.indicator_' in unique_id %}
-    {% set kernel = unique_id.split('.indicator_')[1] %}
-    {% if kernel != 'kernels' %}{% do kernels.append(kernel) %}{% endif %}
+  {% for name in context if name.startswith('indicator_') and name != 'indicator_kernels' %}
+    {% do kernels.append(name[10:]) %}
   {% endfor %}
   {{ return(kernels | sort) }}
 {% endmacro %}

@@ -1,17 +1,3 @@
 {{ config(materialized='view') }}
-{%- set program = feature_program(enabled_indicators()) %}
 
-select
-    instrument_id,
-    timeframe,
-    opened_at,
-    closed_at,
-    close,
-    gap_before,
-    {{ feature_columns(program) -}}
-    {{ feature_flags(program) -}}
-    bars_per_year,
-    series_position,
-    bars_since_outage
-from {{ ref('bar_features') }}
-inner join {{ ref('bars_per_year') }} using (instrument_id, timeframe)
+{{ all_features(feature_program(enabled_indicators())) }}

@@ -8,8 +8,9 @@
     {%- do computed.extend(['is_warm_' ~ family, 'has_outage_' ~ family]) %}
 {%- endfor %}
 
+-- Of the table itself: a view on fct_features would keep a disabled indicator's columns from leaving it.
 with features as (
-    select * from {{ ref('fct_features') }}
+    {{ all_features(program) | indent(4) }}
 ),
 
 instrument as (
