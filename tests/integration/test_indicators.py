@@ -95,14 +95,14 @@ def number(text: str | None) -> float | None:
 
 @pytest.mark.parametrize("name", ["ref252", "default502", "binance_spot_BTCUSDT_1d"])
 def test_talib(warehouse: Warehouse, shared: Path, name: str) -> None:
-    """TA-Lib's own numbers, in every column that it has: 27 of them, every bar."""
+    """TA-Lib's own numbers, in every column that it has, every bar."""
     rows = read(shared / "oracles" / "live_talib" / f"{name}.csv")
     warehouse.load(daily("X/USD", ([float(row[price]) for price in PRICES] for row in rows)))
     warehouse.build()
     found = features(warehouse, "X/USD")
     assert len(found) == len(rows)
     compared = [column for column in found[0] if LIVE.get(column, column) in rows[0] and column not in ("close",)]
-    assert len(compared) >= 27
+    assert len(compared) == 31, compared
     wrong = [
         differences(
             column,
@@ -129,7 +129,7 @@ def talib_columns(rows: list[tuple[float, ...]]) -> dict[str, Any]:
     import numpy
     import talib
 
-    _, highs, lows, closes, _ = (numpy.array(column) for column in zip(*rows, strict=True))
+    _, highs, lows, closes, volumes = (numpy.array(column) for column in zip(*rows, strict=True))
     macd = talib.MACD(closes, 3, 5, 2)
     bands = talib.BBANDS(closes, 5, 1.5, 1.5)
     stochastic = talib.STOCHF(highs, lows, closes, 5, 4)
@@ -153,6 +153,8 @@ def talib_columns(rows: list[tuple[float, ...]]) -> dict[str, Any]:
         "donchian_upper_55": talib.MAX(highs, 55),
         "donchian_lower_55": talib.MIN(lows, 55),
         "atr_3": talib.ATR(highs, lows, closes, 3),
+        "cci_7": talib.CCI(highs, lows, closes, 7),
+        "obv": talib.OBV(closes, volumes),
     }
     return {
         name.replace(".", "_"): [None if value != value else float(value) for value in values]
@@ -185,6 +187,7 @@ def test_talib_of_today_with_other_parameters_and_prices(warehouse: Warehouse) -
     add(warehouse, "stochastic_5_4", "stochastic", period=5, smoothing=4)
     add(warehouse, "donchian_55", "donchian", period=55)
     add(warehouse, "atr_3", "atr", period=3)
+    add(warehouse, "cci_7", "cci", period=7)
     series = {"SMALL/USD": walk(1, 700, 1e-3), "ONE/USD": walk(2, 900, 1.0), "HUGE/USD": walk(3, 700, 1e8)}
     for symbol, rows in series.items():
         warehouse.load(daily(symbol, rows))

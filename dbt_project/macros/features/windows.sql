@@ -244,3 +244,23 @@
   {% do stepped(program, 'quantiles_' ~ value ~ '_' ~ length, step, stream) %}
   {{ return(names) }}
 {% endmacro %}
+
+
+{#- The mean distance of the last values from a mean of theirs: each of them is looked at, at every bar. -#}
+{% macro window_deviation(program, value, length, mean, stream='bar') %}
+  {% set k = program.streams[stream].counter %}
+  {% set name = 'deviation_' ~ value ~ '_' ~ length %}
+  {% do ring(program, value, length, stream) %}
+  {% do program.locals.update({name: 'float8', 'at': 'integer'}) %}
+  {% set statements %}
+      {{ name }} := 0;
+      if {{ k }} >= {{ length }} then
+        for at in {{ k }} - {{ length - 1 }}..{{ k }} loop
+          {{ name }} := {{ name }} + abs({{ value }}_ring[at % {{ stream }}_size + 1] - {{ mean }});
+        end loop;
+        {{ name }} := {{ name }} / {{ length }};
+      end if;
+  {% endset %}
+  {% do program.streams[stream].after.update({name: {'cold': statements | trim, 'warm': statements | trim}}) %}
+  {{ return(name) }}
+{% endmacro %}
