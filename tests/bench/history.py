@@ -48,6 +48,7 @@ class History:
     until: datetime
     symbols: int = 20
     timeframe: str = "1D"
+    prepare: str = ""  # SQL that runs before anything is loaded
     manifest: Any = field(init=False)
     load_seconds: float = field(init=False)
     build_seconds: float = field(init=False)
@@ -56,6 +57,9 @@ class History:
         create_database(self.database)
         use_database(self.database)
         migrate()
+        if self.prepare:
+            with connect(autocommit=True) as connection:
+                connection.execute(self.prepare.encode())
         end, self.until = self.until, self.until - self.bars * self.step
         begun = perf_counter()
         self.load(end)

@@ -1,4 +1,4 @@
-"""What a feature is at the edges: gaps, zero prices, windows by brute force, series too short, configuration that is wrong."""
+"""What a feature is at the edges: gaps, zero prices, windows by brute force, short series, configuration that is wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rows_of(warehouse: Warehouse, symbol: str, timeframe: str = "1h", view: str 
 
 
 def test_returns_at_the_edges(warehouse: Warehouse) -> None:
-    """None on the first bar, from or to a price of zero, nor across an outage or time not asked for; one across a quiet hour."""
+    """None on the first bar, from or to a price of zero, across an outage or time not asked for; one across a quiet hour."""
     closes = {0: 100.0, 1: 50.0, 3: 25.0, 13: 50.0, 14: 40.0, 15: 0.0, 16: 10.0, 17: 20.0}
     batch = [Row(START + timedelta(hours=at), close, "X/USD") for at, close in closes.items()]
     warehouse.load(make_batch(batch, observed=(START, START + timedelta(hours=18))))

@@ -118,5 +118,5 @@ def test_a_planted_leak_is_caught(manifest: Any, small: str, tmp_path: Path) -> 
         for action in HISTORY:
             apply(warehouse, action)
         warehouse.build()
-        with pytest.raises(AssertionError, match="features.bar_features at"):
+        with pytest.raises(AssertionError, match=r"features\.bar_features at"):
             assert_no_lookahead(warehouse, START + timedelta(hours=24 * 18 + 15))

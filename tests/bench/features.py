@@ -1,0 +1,183 @@
+"""Features: built in full beside pandas and polars, over ten times the bars, of longer windows, and for one bar more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any
+
+from tests.bench import rivals
+from tests.bench.history import History, Rounds, print_ratio
+from titan.database import connect
+
+ROUNDS = 3
+APPENDS = 9
+WINDOWS = 7
+END = datetime(2026, 1, 1, tzinfo=UTC)
+BASE_ALONE = "update config.timeframe set compute_features = timeframe = '1h'"
+TOUCHED = """
+select sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0) + coalesce(toast_blks_read, 0))
+from pg_statio_user_tables where schemaname in ('bars', 'features')
+"""
+
+
+def main() -> None:
+    """Print the figures one after the other."""
+    small = History(50_000, END, timeframe="1h", prepare=BASE_ALONE)
+    _beside_rivals(small)
+    _longer_windows(small)
+    large = History(500_000, END, timeframe="1h", prepare=BASE_ALONE)
+    _ten_times(small, large)
+    _one_more(small, large)
+
+
+def _full(history: History) -> float:
+    """Seconds of the model alone, built in full, its key and statistics included."""
+    (model,) = history.build("--full-refresh", "--select", "bar_features").of_kind("model")
+    return model.seconds
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = perf_counter()
+    work()
+    return perf_counter() - begun
+
+
+def _beside_rivals(history: History) -> None:
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {"polars, one connection": [], "polars, two connections": []}
+    columns = 0
+    for _ in range(ROUNDS):
+        ours.append(_full(history))
+        for connections, name in enumerate(theirs, 1):
+            theirs[name].append(_seconds(lambda: rivals.with_polars("1h", connections)))  # noqa: B023
+    theirs["pandas"] = [_seconds(lambda: rivals.with_pandas("1h"))]
+    with connect(autocommit=True) as connection:
+        counted: Any = connection.execute(
+            "select count(*), count(*) filter (where is_stored) from features.dim_feature"
+        ).fetchone()
+        rival: Any = connection.execute(
+            "select count(*) from pg_attribute where attrelid = 'rival'::regclass and attnum > 0"
+        )
+        columns = rival.fetchone()[0] - 3
+        connection.execute("drop table rival")
+    print(f"features of {history.candles:,} bars of {history.symbols} symbols in full; medians of {ROUNDS} rounds in turn")
+    print(f"  bar_features: {counted[0]} features, {counted[1]} stored  {median(ours):6.1f} s")
+    for name, taken in theirs.items():
+        print(f"  {name}: {columns} columns  {median(taken):6.1f} s, {median(taken) / median(ours):.2f} times as long")
+
+
+def _longer_windows(history: History) -> None:
+    """What the mean and deviation of a window add to a walk without any."""
+    taken: dict[int, list[float]] = {0: [], 20: [], 252: []}
+    walks = {}
+    with connect(autocommit=True) as connection:
+        connection.execute("create table kept as select * from config.indicator")
+        for period in taken:
+            connection.execute("delete from config.indicator")
+            if period:
+                params = f'{{"period": {period}, "deviations": 2}}'
+                connection.execute("insert into config.indicator values ('window', 'bollinger', %s)", (params,))
+            history.build("--select", "dim_indicator", "bar_features")
+            row: Any = connection.execute(
+                """
+                select pg_get_functiondef(oid), oid::regproc::text from pg_proc
+                where pronamespace = 'features'::regnamespace and proname like 'walk%%'
+                """
+            ).fetchone()
+            walks[period] = f"public.walk_{period}"
+            connection.execute(row[0].replace(row[1], walks[period]).encode())
+        for _ in range(WINDOWS):
+            for period, walk in walks.items():
+                query = f"select count(*) from bars.dim_instrument as i, lateral {walk}(i.instrument_id, '1h', '-infinity')"
+                taken[period].append(_seconds(lambda: connection.execute(query.encode())))  # noqa: B023
+        connection.execute("delete from config.indicator")
+        connection.execute(b"insert into config.indicator select * from kept; drop table kept")
+    history.build("--select", "dim_indicator", "bar_features")
+    bare = min(taken[0])
+    added = {period: (min(times) - bare) / history.candles * 1e9 for period, times in taken.items() if period}
+    print(f"a sliding mean and deviation, beyond a walk without any; best of {WINDOWS} rounds in turn")
+    for period, nanoseconds in added.items():
+        print(f"  of the last {period:3}  {nanoseconds:6.0f} ns a bar")
+    print(f"  ratio {added[252] / added[20]:.2f}")
+
+
+def _ten_times(small: History, large: History) -> None:
+    print(f"the same build at ten times the bars; medians of {ROUNDS} rounds in turn")
+    times: dict[int, list[float]] = {small.candles: [], large.candles: []}
+    memory: dict[int, list[int]] = {small.candles: [], large.candles: []}
+    for _ in range(ROUNDS):
+        for history in (small, large):
+            with _peak_memory() as peak:
+                times[history.candles].append(_full(history))
+            memory[history.candles].append(peak[0])
+    for candles, taken in times.items():
+        print(
+            f"  {candles:>10,} bars  {median(taken):6.1f} s, peak memory of the server {max(memory[candles]) / 1e6:,.0f} MB"
+        )
+    print(f"  ratio {median(times[large.candles]) / median(times[small.candles]):.2f}")
+
+
+def _one_more(small: History, large: History) -> None:
+    rounds = [(small, Rounds()), (large, Rounds())]
+    for history, _ in rounds:
+        history.build()
+        history.vacuum()
+    for _ in range(APPENDS):
+        for history, taken in rounds:
+            history.load(history.until + history.step)
+            history.build("--exclude", "bar_features+")
+            idle = _seconds(lambda: history.build("--select", "dim_timeframe"))  # noqa: B023
+            before = _touched()
+            busy = _seconds(lambda: history.build("--select", "bar_features"))  # noqa: B023
+            taken.idle.append(idle)
+            taken.busy.append(busy)
+            taken.blocks.append(_touched() - before)
+    print(
+        f"features of one new bar of 20 symbols, beyond a build of a model with nothing to do; medians of {APPENDS} rounds"
+    )
+    for history, taken in rounds:
+        print(f"  {history.candles:>10,} bars of history  {taken}")
+    print_ratio(*(taken for _, taken in rounds))
+
+
+def _touched() -> int:
+    with connect(autocommit=True) as connection:
+        connection.execute("select pg_stat_force_next_flush()")
+        row: Any = connection.execute(TOUCHED).fetchone()
+    return int(row[0])
+
+
+@contextmanager
+def _peak_memory() -> Iterator[list[int]]:
+    """The most anonymous memory that all processes of the server had at once, in bytes, looked at five times a second."""
+    with connect(autocommit=True) as connection:
+        row: Any = connection.execute("select pg_backend_pid()").fetchone()
+        postmaster = int(Path(f"/proc/{row[0]}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    peak, is_over = [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.is_set():
+            total = 0
+            for status in Path("/proc").glob("[0-9]*/status"):
+                try:
+                    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                if int(fields["PPid"]) == postmaster and "RssAnon" in fields:
+                    total += int(fields["RssAnon"].split()[0]) * 1024
+            peak[0] = max(peak[0], total)
+            sleep(0.2)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        is_over.set()
+        watcher.join()
