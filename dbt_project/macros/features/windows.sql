@@ -246,21 +246,16 @@
 {% endmacro %}
 
 
-{#- The mean distance of the last values from a mean of theirs: each of them is looked at, at every bar. -#}
-{% macro window_deviation(program, value, length, mean, stream='bar') %}
-  {% set k = program.streams[stream].counter %}
+{#-
+  The mean distance of the last values from a mean of theirs: each of them is looked at, at every bar, in one statement. They stand in an
+  array of their own, which is theirs alone and so needs no reckoning of places.
+-#}
+{% macro window_deviation(program, value, length, mean) %}
   {% set name = 'deviation_' ~ value ~ '_' ~ length %}
-  {% do ring(program, value, length, stream) %}
-  {% do program.locals.update({name: 'float8', 'at': 'integer'}) %}
-  {% set statements %}
-      {{ name }} := 0;
-      if {{ k }} >= {{ length }} then
-        for at in {{ k }} - {{ length - 1 }}..{{ k }} loop
-          {{ name }} := {{ name }} + abs({{ value }}_ring[at % {{ stream }}_size + 1] - {{ mean }});
-        end loop;
-        {{ name }} := {{ name }} / {{ length }};
-      end if;
-  {% endset %}
-  {% do program.streams[stream].after.update({name: {'cold': statements | trim, 'warm': statements | trim}}) %}
-  {{ return(name) }}
+  {% set last = 'last_' ~ value ~ '_' ~ length %}
+  {% do program.arrays.update({last: length}) %}
+  {% do stepped(program, last, last ~ '[n % ' ~ length ~ ' + 1] := ' ~ value ~ ';') %}
+  {% set distances = [] %}
+  {% for at in range(1, length + 1) %}{% do distances.append('abs(' ~ last ~ '[' ~ at ~ '] - ' ~ mean ~ ')') %}{% endfor %}
+  {{ return(computed(program, name, '(' ~ distances | join(' + ') ~ ') / ' ~ length, after_windows=true)) }}
 {% endmacro %}
