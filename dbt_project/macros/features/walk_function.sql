@@ -123,7 +123,7 @@ begin
       end if;
       fetch gaps into gap_at, gap_kind;
     end if;
-    is_refresh := n % 256 = 0;
+    is_refresh := n % 1024 = 0;
     {%- for statement in program.inputs.values() %}
     {{ statement }}
     {%- endfor %}
@@ -159,7 +159,7 @@ begin
     end if;
     {%- endfor %}
 
-    if is_refresh then
+    if n % 256 = 0 then
       {#- A mean that decays without end would come to where a product underflows, which is an error in PostgreSQL. #}
       {%- for variable in program.flushed %}
       {{ variable }} := case when abs({{ variable }}) < 1e-150::float8 then 0 else {{ variable }} end;
