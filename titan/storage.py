@@ -151,8 +151,8 @@ def _convert(connection: Connection, now: datetime, done: Stored, progress: Prog
 def _drop(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
     """Drop the candles of less than a day that are older than config.retention keeps them.
 
-    The bars made of them are frozen by ops.horizon in the same transaction. The last ones before it stay, from where a walk over
-    the series is taken up (docs/features.md): 256 at most, or all while it has no checkpoint.
+    The bars made of them are frozen by ops.horizon in the same transaction. The last ones before it stay, from where a walk
+    over the series is taken up (docs/features.md): 256 at most, or all while it has no checkpoint.
     """
     wanted: Any = connection.execute("select %s - candles_for from config.retention", (now,)).fetchone()
     connection.commit()

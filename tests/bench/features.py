@@ -16,6 +16,7 @@ from tests.bench.history import History, Rounds, print_ratio
 from titan.database import connect
 
 ROUNDS = 3
+TENFOLD_ROUNDS = 2
 APPENDS = 9
 WINDOWS = 7
 END = datetime(2026, 1, 1, tzinfo=UTC)
@@ -108,10 +109,10 @@ def _longer_windows(history: History) -> None:
 
 
 def _ten_times(small: History, large: History) -> None:
-    print(f"the same build at ten times the bars; medians of {ROUNDS} rounds in turn")
+    print(f"the same build at ten times the bars; medians of {TENFOLD_ROUNDS} rounds in turn")
     times: dict[int, list[float]] = {small.candles: [], large.candles: []}
     memory: dict[int, list[int]] = {small.candles: [], large.candles: []}
-    for _ in range(ROUNDS):
+    for _ in range(TENFOLD_ROUNDS):
         for history in (small, large):
             with _peak_memory() as peak:
                 times[history.candles].append(_full(history))

@@ -1,7 +1,7 @@
 """The same features by the tools that people use today, as well as we can write it: read, compute, write back, key.
 
-Both read what Titan reads (bars.fct_bars), compute the columns of features.fct_features by TA-Lib and their own rolling functions,
-and write one table with a primary key on the same server. Their indicators are TA-Lib's, so the numbers agree.
+Both read what Titan reads (bars.fct_bars), compute the columns of features.fct_features by TA-Lib and their own rolling
+functions, and write one table with a primary key on the same server. Their indicators are TA-Lib's, so the numbers agree.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def cut_off(warehouse: Warehouse, symbol: str, moment: datetime) -> None:
 
 
 def assert_no_lookahead(warehouse: Warehouse, moment: datetime) -> None:
-    """Build from what had closed by a moment alone, and compare. In full: a leak may stand in a row that no build rewrites."""
+    """Build from what had closed by a moment, and compare. In full: a leak may stand in a row that no build rewrites."""
     before = {relation: known_by(warehouse, relation, moment) for relation in of_instants(warehouse)}
     for (symbol,) in warehouse.query("select symbol from raw.instrument"):
         cut_off(warehouse, symbol, moment)

@@ -45,7 +45,10 @@
 -#}
 {% macro feature_flags(program, view=none) -%}
   {%- for name, family in feature_families(program, view).items() -%}
-    series_position >= {{ family.span }} and num_nulls({{ family.names | join(', ') }}) = 0 as is_warm_{{ name }},
+    series_position >= {{ family.span }}
+    and num_nulls(
+        {{ family.names | join(',\n        ') }}
+    ) = 0 as is_warm_{{ name }},
     coalesce(bars_since_outage < {{ family.span - 1 }}, false) as has_outage_{{ name }},
     {% endfor %}
 {%- endmacro %}
@@ -54,6 +57,17 @@
 {#- Text as an SQL literal. -#}
 {% macro text_literal(text) -%}
   {{ "'" ~ (text | string | replace("'", "''")) ~ "'" if text is not none else 'null' }}
+{%- endmacro %}
+
+
+{#- The bars' features, and by what per-bar figures become per-year ones. -#}
+{% macro features_by_year() -%}
+select
+    bar_features.*,
+    bars_per_year.bars_per_year
+from {{ ref('bar_features') }} as bar_features
+inner join {{ ref('bars_per_year') }} as bars_per_year
+    on bar_features.instrument_id = bars_per_year.instrument_id and bar_features.timeframe = bars_per_year.timeframe
 {%- endmacro %}
 
 
@@ -71,6 +85,5 @@ select
     bars_per_year,
     series_position,
     bars_since_outage
-from {{ ref('bar_features') }}
-inner join {{ ref('bars_per_year') }} using (instrument_id, timeframe)
+from features_by_year
 {%- endmacro %}

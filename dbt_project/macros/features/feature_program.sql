@@ -27,7 +27,7 @@
     {% set declaration = context.get('indicator_' ~ row.kernel) %}
     {% do program.update({'row': row, 'taken': [], 'about': {}}) %}
     {% if declaration is none %}
-      {% do refuse_indicator(program, "there is no kernel '" ~ row.kernel ~ "'; there are " ~ (indicator_kernels() | join(', '))) %}
+      {% do refuse_indicator(program, "there is no kernel '" ~ row.kernel ~ "'; there are " ~ (known_kernels() | join(', '))) %}
     {% endif %}
     {% do declaration(program) %}
     {% for name in row.params if name not in program.taken %}
@@ -132,9 +132,9 @@
 
 
 {#- The kernels there are: the macros indicator_<kernel>. -#}
-{% macro indicator_kernels() %}
+{% macro known_kernels() %}
   {% set kernels = [] %}
-  {% for name in context if name.startswith('indicator_') and name != 'indicator_kernels' %}
+  {% for name in context if name.startswith('indicator_') %}
     {% do kernels.append(name[10:]) %}
   {% endfor %}
   {{ return(kernels | sort) }}

@@ -27,7 +27,7 @@
 
 {#-
   A statistic of the last values that a value changes by coming and another by going (`slide`), and that is taken anew from the ring when
-  its window is full, at every 1024th bar (as seldom as not to cost by the length of the window), and where so much has gone that what is left may have lost digits (`is_worn`).
+  its window is full, at every 2048th bar (as seldom as not to cost by the length of the window), and where so much has gone that what is left may have lost digits (`is_worn`).
 -#}
 {% macro sliding(program, stream, name, length, longest, slide, anew, is_worn) %}
   {% do program.streams[stream].slides.update({name: {'length': length, 'slide': slide | trim, 'anew': anew | trim, 'is_worn': is_worn}}) %}

@@ -7,6 +7,8 @@
   bucket     for memory bucket: the span that one row sums up, if it is not the row itself
   indexes    lists of columns to index beside the key
   frozen     which rows stay as they are once the candles before a horizon are gone (unless_frozen)
+  analyze    the columns that a full build takes statistics of, if not all: autovacuum comes to the others
+  work_mem   of a full build, 256MB if left out
   hypertable on TimescaleDB: the length of a chunk of closed_at, as an interval; a plain table if left out
 -#}
 {% materialization incremental, adapter='postgres' %}

@@ -13,7 +13,9 @@
     {% endcall %}
   {% endif %}
   {% call statement('memory') %}
-    set local work_mem = '256MB';
+    set local work_mem = '{{ config.get("work_mem", "256MB") }}';
+    {#- This process writes what the workers make; with rows to make itself it would leave theirs waiting. #}
+    set local parallel_leader_participation = off;
   {% endcall %}
   {% call statement('main') %}
     {% if hypertable %}insert into {{ aside }}{% else %}create table {{ aside }}{% endif %}
@@ -28,7 +30,7 @@
     {% for columns in config.get('indexes', []) %}
     create index on {{ aside }} ({{ columns | join(', ') }});
     {% endfor %}
-    analyze {{ aside }};
+    analyze {{ aside }}{% if config.get('analyze') %} ({{ config.get('analyze') | join(', ') }}){% endif %};
   {% endcall %}
   {% do lock_swap() %}
   {% call statement('swap', fetch_result=true) %}

@@ -1,5 +1,6 @@
 {{ config(
     memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], hypertable='90 days', frozen='base',
+    analyze=['instrument_id', 'timeframe', 'closed_at'], work_mem='16MB',
     pre_hook='{{ create_walk() }}'
 ) }}
 {%- set program = feature_program(enabled_indicators()) %}
@@ -26,7 +27,7 @@ walked as not materialized (
         cross join lateral {{ walk }}(series.instrument_id, series.timeframe, series.first_at) as walked
         where series.shard = {{ shard }}
         {%- if not loop.last %}
-        union all
+            union all
         {%- endif %}
     {%- endfor %}
 ),

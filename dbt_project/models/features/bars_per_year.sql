@@ -16,7 +16,7 @@ timeframe as (
 traded as (
     select
         instrument.instrument_id,
-        case when session.is_24_7 then 365 else 50.4 * session.trading_days_per_week end as days,
+        case when session.is_24_7 then 365 else 50.4 * session.trading_days_per_week end as trading_days,
         case
             when session.is_24_7 then 86400 else extract(epoch from session.close_local - session.open_local)
         end as seconds_per_day
@@ -29,12 +29,12 @@ select
     timeframe.timeframe,
     (
         case timeframe.base_unit
-            when 'D' then traded.days
+            when 'D' then traded.trading_days
             when 'CD' then 365
             when 'W' then 52
             when 'MO' then 12
             when 'Y' then 1
-            else traded.days * traded.seconds_per_day / timeframe.duration_seconds * timeframe.quantity
+            else traded.trading_days * traded.seconds_per_day / timeframe.duration_seconds * timeframe.quantity
         end / timeframe.quantity
     )::float8 as bars_per_year
 from traded

@@ -7,7 +7,7 @@ select
     kernel,
     params::jsonb as params,
     family,
-    views::text [] as views,
+    string_to_array(shown_in, ',') as shown_in,
     is_stored,
     formula,
     unit,
@@ -25,7 +25,7 @@ from (
             '{{ feature.kernel }}',
             {{ text_literal(tojson(feature.params)) }},
             '{{ feature.family }}',
-            '{{ '{' ~ (feature.views + ['fct_features']) | join(',') ~ '}' }}',
+            '{{ (feature.views + ['fct_features']) | join(',') }}',
             {{ feature.is_stored | string | lower }},
             {{ text_literal(feature.formula) }},
             {{ text_literal(feature.unit) }},
@@ -37,7 +37,9 @@ from (
         ),
     {%- endfor %}
     (null, null, null, null, null, null, null, null, null, null, null, null, null, null)
-) as declared (
-    feature, indicator, kernel, params, family, views, is_stored, formula, unit, window_bars, unstable_bars, seeding, null_policy, source
 )
+    as declared (
+        feature, indicator, kernel, params, family, shown_in, is_stored, formula, unit, window_bars, unstable_bars, seeding,
+        null_policy, source
+    )
 where feature is not null

@@ -1,3 +1,7 @@
 {{ config(materialized='view') }}
 
+with features_by_year as (
+    {{ features_by_year() | indent(4) }}
+)
+
 {{ all_features(feature_program(enabled_indicators())) }}

@@ -1,6 +1,10 @@
 {{ config(materialized='view') }}
 {%- set program = feature_program(enabled_indicators()) %}
 
+with features_by_year as (
+    {{ features_by_year() | indent(4) }}
+)
+
 select
     instrument_id,
     timeframe,
@@ -12,5 +16,4 @@ select
     bars_per_year,
     series_position,
     bars_since_outage
-from {{ ref('bar_features') }}
-inner join {{ ref('bars_per_year') }} using (instrument_id, timeframe)
+from features_by_year

@@ -9,7 +9,11 @@
 {%- endfor %}
 
 -- Of the table itself: a view on fct_features would keep a disabled indicator's columns from leaving it.
-with features as (
+with features_by_year as (
+    {{ features_by_year() | indent(4) }}
+),
+
+features as (
     {{ all_features(program) | indent(4) }}
 ),
 
@@ -33,7 +37,7 @@ select
     features.bars_since_outage
     {%- for column in model.columns.values() if column.name not in fixed -%}
         ,
-        {% if column.name in computed %}features.{{ column.name }}{% else %}null::{{ column.data_type }} as {{ column.name }}{% endif %}
+        {{ 'features.' ~ column.name if column.name in computed else 'null::' ~ column.data_type ~ ' as ' ~ column.name }}
     {%- endfor %}
 from features
 inner join instrument on features.instrument_id = instrument.instrument_id
