@@ -5,11 +5,12 @@
   An indicator is a macro `indicator_<kernel>(program)`. It takes its parameters (parameter), asks for what it is made of and says
   what it makes:
 
-  exponential_mean, wilder_mean, wilder_sum, cumulative_sum  recursions over a value of the bar (recursions.sql)
-  window_mean, window_moments, window_extremes,              over the last values, at a cost that does not grow with their number
-  window_quantiles, lagged                                   (windows.sql)
-  computed, remembered                                       a step of its own
-  feature, derived                                           a column that is stored, and one that the views make of those
+  exponential_mean, wilder_mean, wilder_sum        recursions over a value of the bar (recursions.sql)
+  window_mean, window_moments, window_extremes,    over the last values, at a cost that does not grow with their number
+  window_quantiles, lagged                         (windows.sql)
+  window_deviation                                 over the last values, each of which it looks at
+  computed, stepped, remembered                    a step of its own
+  feature, derived                                 a column that is stored, and one that the views make of those
 
   Asked for twice, a thing is computed once. A value of the bar is one of bar_value (bar_values.sql) or a step already taken.
 -#}
