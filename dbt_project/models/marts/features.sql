@@ -7,6 +7,11 @@
 {%- for family in feature_families(program) %}
     {%- do computed.extend(['is_warm_' ~ family, 'has_outage_' ~ family]) %}
 {%- endfor %}
+{#- A unit test has no contract: there, what is computed. #}
+{%- set types = {} %}
+{%- for column in model.columns.values() if column.name not in fixed %}
+    {%- do types.update({column.name: column.data_type}) %}
+{%- endfor %}
 
 -- Of the table itself: a view on fct_features would keep a disabled indicator's columns from leaving it.
 with features_by_year as (
@@ -35,9 +40,9 @@ select
     features.bars_per_year,
     features.series_position,
     features.bars_since_outage
-    {%- for column in model.columns.values() if column.name not in fixed -%}
+    {%- for name in types or computed -%}
         ,
-        {{ 'features.' ~ column.name if column.name in computed else 'null::' ~ column.data_type ~ ' as ' ~ column.name }}
+        {{ 'features.' ~ name if name in computed else 'null::' ~ types[name] ~ ' as ' ~ name }}
     {%- endfor %}
 from features
 inner join instrument on features.instrument_id = instrument.instrument_id
