@@ -52,7 +52,6 @@ def _seconds(work: Callable[[], object]) -> float:
 def _beside_rivals(history: History) -> None:
     ours: list[float] = []
     theirs: dict[str, list[float]] = {"polars, one connection": [], "polars, two connections": []}
-    columns = 0
     for _ in range(ROUNDS):
         ours.append(_full(history))
         for connections, name in enumerate(theirs, 1):

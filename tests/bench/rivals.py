@@ -84,14 +84,13 @@ def with_polars(timeframe: str, connections: int) -> int:
         )
         return result.with_columns(polars.col(polars.Float64).fill_nan(None))
 
-    def part(number: int) -> polars.DataFrame | None:
+    def part(number: int) -> None:
         with adbc.connect(_uri()) as connection, connection.cursor() as cursor:
             cursor.execute(READ.format(timeframe=timeframe, parts=connections, part=number))
             frame: Any = polars.from_arrow(cursor.fetch_arrow_table())
             features = polars.concat([series(one) for one in frame.partition_by("instrument_id", maintain_order=True)])
             cursor.adbc_ingest("rival", features.to_arrow(), mode="append")
             connection.commit()
-            return features.head(0)
 
     with adbc.connect(_uri()) as connection, connection.cursor() as cursor:
         cursor.execute(READ.format(timeframe=timeframe, parts=1, part=0) + " limit 400")

@@ -22,7 +22,7 @@ from titan.settings import REPOSITORY
 
 START = instant("2024-02-20")
 
-# What tells of a series as a whole, or of today, is not of an instant; spread rows are those of the tables under them.
+# The calendar is configuration, and reaches into the future.
 TIMELESS = {"dim_calendar"}
 
 
