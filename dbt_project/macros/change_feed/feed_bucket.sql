@@ -4,8 +4,9 @@
   (none)    the row itself
   intraday  bars shorter than a day, and the day, of candles (models/bars/rollup_stored)
   days      bars longer than a day, of days (models/bars/multi_day)
+  execution bars of the timeframe on which a signal is traded, for the fills of the one that it looks at (models/backtest/fill)
 
-  For the latter two a dirty range is one of a timeframe's whole periods: the rows read and the rows written both close in it. A
+  For intraday and days a dirty range is one of a timeframe's whole periods: the rows read and the rows written both close in it. A
   period that is not finished and has no row is left out: when it ends, the source has been asked further, and that is a change.
 -#}
 {% macro feed_bucket(bucket, node) %}
@@ -15,9 +16,11 @@
     {{ feed_bucket_intraday(node) }}
   {% elif bucket == 'days' %}
     {{ feed_bucket_days(node) }}
+  {% elif bucket == 'execution' %}
+    {{ feed_bucket_execution() }}
   {% else %}
     {% do exceptions.raise_compiler_error(
-      model.name ~ ": unknown bucket '" ~ bucket ~ "'; it is 'intraday', 'days' or left out") %}
+      model.name ~ ": unknown bucket '" ~ bucket ~ "'; it is 'intraday', 'days', 'execution' or left out") %}
   {% endif %}
 {% endmacro %}
 
@@ -136,6 +139,20 @@
       grown.first_closed_at <= grown.observed_until
       or {{ feed_has_row(node, 'grown', 'first_affected_at') }}
     {{ feed_bucket_departed(node) }}
+{% endmacro %}
+
+
+{% macro feed_bucket_execution() %}
+    select instrument_id, timeframe, first_at, last_at, is_insert_or_delete from pending
+    union all
+    select
+      pending.instrument_id,
+      signal.timeframe,
+      pending.first_at,
+      pending.last_at,
+      pending.is_insert_or_delete
+    from pending
+    inner join {{ ref('dim_signal') }} as signal on signal.execution ->> 'execution_timeframe' = pending.timeframe
 {% endmacro %}
 
 

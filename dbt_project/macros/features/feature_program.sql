@@ -16,6 +16,7 @@
 -#}
 {% macro feature_program(indicators) %}
   {% set program = {
+    'table': 'indicator', 'kind': 'kernel',
     'inputs': {}, 'scalars': {}, 'arrays': {}, 'locals': {}, 'emitted': {}, 'flushed': [], 'prologue': [],
     'streams': {
       'bar': {'counter': 'n', 'rings': {}, 'steps': {}, 'slides': {}, 'longest': 0, 'after': {}, 'size': 2},
@@ -28,20 +29,21 @@
     {% set declaration = context.get('indicator_' ~ row.kernel) %}
     {% do program.update({'row': row, 'taken': [], 'about': {}}) %}
     {% if declaration is none %}
-      {% do refuse_indicator(program, "there is no kernel '" ~ row.kernel ~ "'; there are " ~ (known_kernels() | join(', '))) %}
+      {% do refuse_row(program, "there is no kernel '" ~ row.kernel ~ "'; there are " ~ (known_kernels() | join(', '))) %}
     {% endif %}
     {% do declaration(program) %}
     {% for name in row.params if name not in program.taken %}
-      {% do refuse_indicator(program, "the kernel '" ~ row.kernel ~ "' has no parameter '" ~ name ~ "'; it takes " ~ (program.taken | join(', '))) %}
+      {% do refuse_row(program, "the kernel '" ~ row.kernel ~ "' has no parameter '" ~ name ~ "'; it takes " ~ (program.taken | join(', '))) %}
     {% endfor %}
   {% endfor %}
   {{ return(program) }}
 {% endmacro %}
 
 
-{% macro refuse_indicator(program, what) %}
+{% macro refuse_row(program, what) %}
   {% do exceptions.raise_compiler_error(
-    "config.indicator, row '" ~ program.row.indicator ~ "' (" ~ program.row.kernel ~ ' ' ~ tojson(program.row.params) ~ '): ' ~ what
+    "config." ~ program.table ~ ", row '" ~ program.row[program.table] ~ "' (" ~ program.row[program.kind] ~ ' '
+    ~ tojson(program.row.params) ~ '): ' ~ what
     ~ ". Correct the row, or set is_enabled to false, and build again."
   ) %}
 {% endmacro %}
@@ -50,15 +52,19 @@
 {#- A parameter of the row: a number, whole unless it may have a fraction, within its bounds. -#}
 {% macro parameter(program, name, least=2, most=10000, is_whole=true) %}
   {% do program.taken.append(name) %}
-  {% set value = program.row.params.get(name) %}
+  {{ return(checked_number(program, name, program.row.params.get(name), least, most, is_whole)) }}
+{% endmacro %}
+
+
+{% macro checked_number(program, name, value, least, most, is_whole) %}
   {% if value is none %}
-    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is missing") %}
+    {% do refuse_row(program, "parameter '" ~ name ~ "' is missing") %}
   {% elif value is boolean or value is not number %}
-    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is " ~ tojson(value) ~ ", not a number") %}
+    {% do refuse_row(program, "parameter '" ~ name ~ "' is " ~ tojson(value) ~ ", not a number") %}
   {% elif is_whole and value != value | int %}
-    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is " ~ value ~ ", not a whole number") %}
+    {% do refuse_row(program, "parameter '" ~ name ~ "' is " ~ value ~ ", not a whole number") %}
   {% elif value < least or value > most %}
-    {% do refuse_indicator(program, "parameter '" ~ name ~ "' is " ~ value ~ ", outside " ~ least ~ " to " ~ most) %}
+    {% do refuse_row(program, "parameter '" ~ name ~ "' is " ~ value ~ ", outside " ~ least ~ " to " ~ most) %}
   {% endif %}
   {{ return(value | int if is_whole or value == value | int else value) }}
 {% endmacro %}
@@ -93,10 +99,10 @@
 
 {% macro add_feature(program, name, sql, formula, unit, window, unstable, is_stored) %}
   {% for other in program.features if other.name == name %}
-    {% do refuse_indicator(program, "its column " ~ name ~ " is that of row '" ~ other.indicator ~ "' already") %}
+    {% do refuse_row(program, "its column " ~ name ~ " is that of row '" ~ other.indicator ~ "' already") %}
   {% endfor %}
   {% if name | length > 63 %}
-    {% do refuse_indicator(program, "its column " ~ name ~ " is longer than the 63 characters of a name") %}
+    {% do refuse_row(program, "its column " ~ name ~ " is longer than the 63 characters of a name") %}
   {% endif %}
   {% do program.features.append(dict(
     program.about, name=name, sql=sql, formula=formula, unit=unit, window=window, unstable=unstable, is_stored=is_stored,

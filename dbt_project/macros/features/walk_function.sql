@@ -198,34 +198,15 @@ $walk$
 {%- endmacro %}
 
 
-{#- The function is named by its text: another program is another function, and a new definition of bar_features. -#}
+{#- The name of the function that walks a series for bar_features. -#}
 {% macro walk_name(program) -%}
-{{ this.schema }}.walk_{{ local_md5(walk_function(program, 'walk', this.schema ~ '.' ~ this.identifier))[:12] }}
+{{ function_name('walk', walk_function(program, 'walk', this.schema ~ '.' ~ this.identifier)) }}
 {%- endmacro %}
 
 
-{#- Creates the function if it is not there, and drops those that it replaces. Before bar_features, in its transaction. -#}
+{#- Creates it if it is not there. Before bar_features, in its transaction. -#}
 {% macro create_walk() %}
-  {% set program = feature_program(enabled_indicators()) %}
-  {% set name = walk_name(program) %}
-  {% if execute and not run_query("select to_regproc('" ~ name ~ "') is not null").rows[0][0] %}
-    select pg_advisory_xact_lock(hashtext('titan'), hashtext('walk'));
-    {{ walk_function(program, name, this.schema ~ '.' ~ this.identifier) }};
-    do $drop$
-    declare
-      replaced regprocedure;
-    begin
-      for replaced in
-        select oid::regprocedure from pg_proc
-        where
-          pronamespace = '{{ this.schema }}'::regnamespace
-          and proname ~ '^walk_[0-9a-f]{12}$'
-          and oid <> to_regproc('{{ name }}')
-      loop
-        execute format('drop function %s', replaced);
-      end loop;
-    end $drop$;
-  {% endif %}
+  {{ create_function('walk', walk_function(feature_program(enabled_indicators()), 'walk', this.schema ~ '.' ~ this.identifier)) }}
 {% endmacro %}
 
 

@@ -1,0 +1,469 @@
+{#-
+  The function that turns the events of one signal in one instrument into fills: it walks the bars, fills orders at the open of the next
+  traded bar, watches stops and targets, and keeps the two accounts, clean and realistic (docs/backtest.md has the rules).
+
+  Each fill holds what follows from it, the cash and the units that are open, so a walk is taken up after the last fill before a change.
+
+  from       {signals, events, bars, costs, delistings}: relations to read
+  standing   the table of fills that a walk is taken up from, or none
+  is_sparse  whether events are looked up in the bars one by one where no level has to be watched: bars in one plain table
+-#}
+{% macro fill_walk(name, from, standing=none, is_sparse=false) -%}
+create or replace function {{ name }}(series_signal text, series_instrument integer, series_timeframe text, first_at timestamptz)
+returns table (
+  {{ fill_columns() }}
+)
+language plpgsql stable strict parallel safe cost 1000000 as $walk$
+#variable_conflict use_column
+declare
+  rules record;
+  last record;
+  event record;
+  begins_at timestamptz;
+  delisted_at timestamptz;
+  last_fill_at timestamptz := '-infinity';
+  bars_from timestamptz := '-infinity';
+  events_from timestamptz := '-infinity';
+  bars refcursor;
+  events refcursor;
+  open float8;
+  high float8;
+  low float8;
+  close float8;
+  best float8;
+  is_wanted boolean;
+  wanted_direction text;
+  wanted_fraction float8;
+  wanted_known_at timestamptz;
+  side integer;
+  held integer := 0;
+  has_levels boolean;
+  unit backtest.unit;
+  at_unit integer;
+  leaves_at float8;
+  nearest_stop float8;
+  nearest_target float8;
+  liquidation float8;
+  account float8;
+  realistic_account float8;
+begin
+  fill_number := 0;
+  last_trade_number := 0;
+  cash := 1;
+  holding := 0;
+  realistic_cash := 1;
+  realistic_holding := 0;
+  borrow_per_day := 0;
+  units := array[]::backtest.unit[];
+
+  select
+    coalesce({{ execution_rule('execution_timeframe', 'text') }}, signal.timeframe) as timeframe,
+    coalesce({{ execution_rule('pyramiding', 'integer') }}, 1) as pyramiding,
+    coalesce({{ execution_rule('exit_units', 'integer') }}, 100) as exit_units,
+    {{ execution_rule('stop_loss') }} as stop_loss,
+    {{ execution_rule('take_profit') }} as take_profit,
+    {{ execution_rule('trailing_stop') }} as trailing_stop,
+    signal.direction,
+    cost.fee_bps / 10000 as fee,
+    cost.slippage_bps / 10000 as slippage,
+    cost.borrow_bps_per_day / 10000 as borrow,
+    instrument.base_timeframe,
+    instrument.exchange,
+    instrument.market_type,
+    instrument.symbol
+  into rules
+  from {{ from.signals }} as signal
+  cross join {{ ref('dim_instrument') }} as instrument
+  cross join lateral (
+    select charged.fee_bps, charged.slippage_bps, charged.borrow_bps_per_day
+    from {{ from.costs }} as charged
+    where charged.exchange in (instrument.exchange, '*') and charged.market_type in (instrument.market_type, '*')
+    order by charged.exchange = '*', charged.market_type = '*'
+    limit 1
+  ) as cost
+  where signal.signal = series_signal and instrument.instrument_id = series_instrument;
+  {#- A short has one always: where the account is used up. #}
+  has_levels := num_nonnulls(rules.stop_loss, rules.take_profit, rules.trailing_stop) > 0 or rules.direction <> 'long';
+
+  {#- Who asked the source past the delisting knows that it was one. #}
+  select delisting.delisted_at into delisted_at
+  from {{ from.delistings }} as delisting
+  inner join {{ ref('observed') }} as observed
+    on
+      observed.instrument_id = series_instrument
+      and observed.timeframe = rules.base_timeframe
+      and observed.observed_until >= delisting.delisted_at
+  where
+    delisting.exchange = rules.exchange and delisting.market_type = rules.market_type and delisting.symbol = rules.symbol;
+
+  begins_at := greatest(first_at, (
+    select horizon.horizon_at from ops.horizon as horizon
+    where horizon.instrument_id = series_instrument and horizon.timeframe = series_timeframe
+  ));
+  {%- if standing %}
+  if begins_at > '-infinity' and to_regclass('{{ standing }}') is not null then
+    select fill.* into last
+    from {{ standing }} as fill
+    where
+      fill.instrument_id = series_instrument
+      and fill.timeframe = series_timeframe
+      and fill.signal = series_signal
+      and fill.closed_at < begins_at
+    order by fill.closed_at desc, fill.fill_number desc
+    limit 1;
+    if found then
+      fill_number := last.fill_number;
+      last_trade_number := last.last_trade_number;
+      cash := last.cash;
+      holding := last.holding;
+      realistic_cash := last.realistic_cash;
+      realistic_holding := last.realistic_holding;
+      borrow_per_day := last.borrow_per_day;
+      settled_at := last.settled_at;
+      units := last.units;
+      last_fill_at := last.closed_at;
+      bars_from := last.closed_at;
+      events_from := last.opened_at;
+    end if;
+    {#- Between that fill and the last traded bar before the beginning every event was met, and changed nothing. #}
+    select bar.closed_at, bar.opened_at into last
+    from {{ from.bars }} as bar
+    where
+      bar.instrument_id = series_instrument
+      and bar.timeframe = rules.timeframe
+      and bar.closed_at > last_fill_at
+      and bar.closed_at < begins_at
+      and {{ is_traded('bar') }}
+    order by bar.closed_at desc
+    limit 1;
+    if found then
+      bars_from := last.closed_at;
+      events_from := last.opened_at;
+    end if;
+    if rules.trailing_stop is not null and cardinality(units) > 0 then
+      select case when units[1].direction = 1 then max(bar.high) else min(bar.low) end into best
+      from {{ from.bars }} as bar
+      where
+        bar.instrument_id = series_instrument
+        and bar.timeframe = rules.timeframe
+        and bar.closed_at >= last_fill_at
+        and bar.closed_at <= bars_from
+        and {{ is_traded('bar') }};
+      {{- follow_best() | indent(6) }}
+    end if;
+    {{- levels() | indent(4) }}
+  end if;
+  {%- endif %}
+
+  open events for
+  select fired.known_at, fired.action, fired.direction, fired.fraction
+  from {{ from.events }} as fired
+  where
+    fired.instrument_id = series_instrument
+    and fired.timeframe = series_timeframe
+    and fired.signal = series_signal
+    and fired.closed_at > events_from
+  order by fired.closed_at, fired.action desc;
+  fetch events into event;
+
+  {%- if is_sparse %}
+  if not has_levels then
+    open bars for
+    select distinct on (next_bar.closed_at)
+      next_bar.opened_at, next_bar.closed_at, next_bar.open, next_bar.high, next_bar.low, next_bar.close
+    from {{ from.events }} as fired
+    cross join lateral (
+      select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close
+      from {{ from.bars }} as bar
+      where
+        bar.instrument_id = series_instrument
+        and bar.timeframe = rules.timeframe
+        and bar.closed_at > fired.known_at
+        and bar.opened_at >= fired.known_at
+        and {{ is_traded('bar') }}
+      order by bar.closed_at
+      limit 1
+    ) as next_bar
+    where fired.instrument_id = series_instrument and fired.timeframe = series_timeframe and fired.signal = series_signal
+    order by next_bar.closed_at;
+  else
+  {%- endif %}
+    open bars for
+    select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close
+    from {{ from.bars }} as bar
+    where
+      bar.instrument_id = series_instrument
+      and bar.timeframe = rules.timeframe
+      and bar.closed_at > bars_from
+      and {{ is_traded('bar') }}
+    order by bar.closed_at;
+  {%- if is_sparse %}
+  end if;
+  {%- endif %}
+
+  loop
+    fetch bars into opened_at, closed_at, open, high, low, close;
+    exit when not found or closed_at > delisted_at;
+
+    if event.known_at <= opened_at then
+      is_wanted := false;
+      while event.known_at <= opened_at loop
+        if event.action = 'entry' then
+          is_wanted := true;
+          wanted_direction := event.direction;
+          wanted_fraction := event.fraction;
+          wanted_known_at := event.known_at;
+        else
+          {#- An entry that waits is called off by an exit of its direction. #}
+          is_wanted := is_wanted and wanted_direction <> event.direction;
+          side := case event.direction when 'long' then 1 else -1 end;
+          known_at := event.known_at;
+          for nth in 1..least(rules.exit_units, cardinality(units)) loop
+            exit when units[1].direction <> side;
+            {{- close_unit('1', 'open', "'signal'", 'opened_at') | indent(12) }}
+          end loop;
+        end if;
+        fetch events into event;
+      end loop;
+      if is_wanted then
+        side := case wanted_direction when 'long' then 1 else -1 end;
+        known_at := wanted_known_at;
+        while cardinality(units) > 0 and units[1].direction <> side loop
+          {{- close_unit('1', 'open', "'reversal'", 'opened_at') | indent(10) }}
+        end loop;
+        {{- open_unit() | indent(8) }}
+      end if;
+      {{- levels() | indent(6) }}
+    end if;
+
+    if held <> 0 and has_levels then
+      if (held = 1 and (low <= nearest_stop or high >= nearest_target))
+        or (held = -1 and (high >= nearest_stop or low <= nearest_target)) then
+        known_at := null;
+        at_unit := 1;
+        while at_unit <= cardinality(units) loop
+          unit := units[at_unit];
+          {#- A gap fills at the open; within the bar a stop comes before a target, since nobody knows which was first. #}
+          reason := null;
+          if held = 1 then
+            if open <= unit.stop_price then
+              reason := 'stop'; leaves_at := open;
+            elsif open >= unit.target_price then
+              reason := 'target'; leaves_at := open;
+            elsif low <= unit.stop_price then
+              reason := 'stop'; leaves_at := unit.stop_price;
+            elsif high >= unit.target_price then
+              reason := 'target'; leaves_at := unit.target_price;
+            end if;
+          elsif open >= least(unit.stop_price, liquidation) then
+            reason := case when unit.stop_price <= liquidation then 'stop' else 'liquidation' end; leaves_at := open;
+          elsif open <= unit.target_price then
+            reason := 'target'; leaves_at := open;
+          elsif high >= least(unit.stop_price, liquidation) then
+            reason := case when unit.stop_price <= liquidation then 'stop' else 'liquidation' end;
+            leaves_at := least(unit.stop_price, liquidation);
+          elsif low <= unit.target_price then
+            reason := 'target'; leaves_at := unit.target_price;
+          end if;
+          if reason is null then
+            at_unit := at_unit + 1;
+          else
+            {{- close_unit('at_unit', 'leaves_at', 'reason', 'case when leaves_at = open then opened_at else closed_at end') | indent(12) }}
+          end if;
+        end loop;
+        {{- levels() | indent(8) }}
+      end if;
+      if rules.trailing_stop is not null and held <> 0 then
+        best := case held when 1 then high else low end;
+        {{- follow_best() | indent(8) }}
+        {{- levels() | indent(8) }}
+      end if;
+    end if;
+  end loop;
+  close bars;
+  close events;
+
+  if delisted_at is not null and cardinality(units) > 0 then
+    select bar.close into close
+    from {{ from.bars }} as bar
+    where
+      bar.instrument_id = series_instrument
+      and bar.timeframe = rules.timeframe
+      and bar.closed_at <= delisted_at
+      and {{ is_traded('bar') }}
+    order by bar.closed_at desc
+    limit 1;
+    opened_at := delisted_at;
+    closed_at := delisted_at;
+    known_at := null;
+    while cardinality(units) > 0 loop
+      {{- close_unit('1', 'close', "'delisted'", 'delisted_at') | indent(6) }}
+    end loop;
+  end if;
+end
+$walk$
+{%- endmacro %}
+
+
+{#- Somebody traded, at a price: orders fill on no other bar. -#}
+{% macro is_traded(bar) -%}
+{{ bar }}.volume > 0 and {{ bar }}.open > 0
+{%- endmacro %}
+
+
+{% macro fill_columns() -%}
+closed_at timestamptz,
+  fill_number integer,
+  opened_at timestamptz,
+  filled_at timestamptz,
+  action text,
+  direction text,
+  reason text,
+  known_at timestamptz,
+  trade_number integer,
+  price float8,
+  realistic_price float8,
+  quantity float8,
+  realistic_quantity float8,
+  fee float8,
+  entry_known_at timestamptz,
+  entry_at timestamptz,
+  entry_price float8,
+  realistic_entry_price float8,
+  entry_fee float8,
+  borrow float8,
+  cash float8,
+  holding float8,
+  realistic_cash float8,
+  realistic_holding float8,
+  borrow_per_day float8,
+  settled_at timestamptz,
+  last_trade_number integer,
+  units backtest.unit[]
+{%- endmacro %}
+
+
+{#- What shorts cost from one moment until another. -#}
+{% macro borrow_until(per_day, since, until) -%}
+coalesce({{ per_day }} * extract(epoch from {{ until }} - {{ since }})::float8 / 86400, 0)
+{%- endmacro %}
+
+
+{#- Pays what shorts have cost until now. -#}
+{% macro settle(moment) %}
+filled_at := {{ moment }};
+realistic_cash := realistic_cash - {{ borrow_until('borrow_per_day', 'settled_at', 'filled_at') }};
+settled_at := filled_at;
+{%- endmacro %}
+
+
+{#- Fills the exit of one unit of those that are open. -#}
+{% macro close_unit(index, at_price, why, moment) %}
+unit := units[{{ index }}];
+{{- settle(moment) }}
+reason := {{ why }};
+price := {{ at_price }};
+realistic_price := price * (1 - unit.direction * rules.slippage);
+quantity := unit.quantity;
+realistic_quantity := unit.realistic_quantity;
+fee := realistic_quantity * realistic_price * rules.fee;
+cash := cash + unit.direction * quantity * price;
+realistic_cash := realistic_cash + unit.direction * realistic_quantity * realistic_price - fee;
+units := units[:{{ index }} - 1] || units[{{ index }} + 1:];
+{#- Exactly nothing where nothing is left. #}
+if cardinality(units) = 0 then
+  holding := 0;
+  realistic_holding := 0;
+  borrow_per_day := 0;
+else
+  holding := holding - unit.direction * quantity;
+  realistic_holding := realistic_holding - unit.direction * realistic_quantity;
+  borrow_per_day := borrow_per_day - unit.borrow_per_day;
+end if;
+fill_number := fill_number + 1;
+action := 'exit';
+direction := case unit.direction when 1 then 'long' else 'short' end;
+trade_number := unit.trade_number;
+entry_known_at := unit.known_at;
+entry_at := unit.entry_at;
+entry_price := unit.entry_price;
+realistic_entry_price := unit.realistic_entry_price;
+entry_fee := unit.entry_fee;
+borrow := {{ borrow_until('unit.borrow_per_day', 'unit.entry_at', 'filled_at') }};
+return next;
+{%- endmacro %}
+
+
+{#- Fills an entry at the open, if the account has room and money for it. -#}
+{% macro open_unit() %}
+account := cash + holding * open;
+realistic_account := realistic_cash + realistic_holding * open - {{ borrow_until('borrow_per_day', 'settled_at', 'opened_at') }};
+quantity := least(wanted_fraction * account, account - abs(holding) * open) / open;
+realistic_price := open * (1 + side * rules.slippage);
+realistic_quantity := least(wanted_fraction * realistic_account, realistic_account - abs(realistic_holding) * open)
+  / (realistic_price * (1 + rules.fee));
+if cardinality(units) < rules.pyramiding and wanted_fraction > 0 and quantity > 0 and realistic_quantity > 0 then
+  {{- settle('opened_at') | indent(2) }}
+  price := open;
+  fee := realistic_quantity * realistic_price * rules.fee;
+  cash := cash - side * quantity * price;
+  realistic_cash := realistic_cash - side * realistic_quantity * realistic_price - fee;
+  holding := holding + side * quantity;
+  realistic_holding := realistic_holding + side * realistic_quantity;
+  last_trade_number := last_trade_number + 1;
+  unit := row(
+    last_trade_number, side, wanted_known_at, opened_at, price, realistic_price, quantity, realistic_quantity, fee,
+    case when side = -1 then realistic_quantity * realistic_price * rules.borrow else 0 end,
+    side * greatest(side * price * (1 - side * rules.stop_loss), side * price * (1 - side * rules.trailing_stop)),
+    price * (1 + side * rules.take_profit),
+    price
+  )::backtest.unit;
+  units := units || unit;
+  borrow_per_day := borrow_per_day + unit.borrow_per_day;
+  fill_number := fill_number + 1;
+  reason := 'signal';
+  action := 'entry';
+  direction := wanted_direction;
+  trade_number := last_trade_number;
+  entry_known_at := wanted_known_at;
+  entry_at := opened_at;
+  entry_price := price;
+  realistic_entry_price := realistic_price;
+  entry_fee := fee;
+  borrow := null;
+  return next;
+end if;
+{%- endmacro %}
+
+
+{#- The direction that is held and the levels that the next bar may touch first; a short ends where its account does. -#}
+{% macro levels() %}
+if cardinality(units) = 0 then
+  held := 0;
+else
+  held := units[1].direction;
+  nearest_stop := null;
+  nearest_target := null;
+  liquidation := case when held = -1 then realistic_cash / -realistic_holding end;
+  for nth in 1..cardinality(units) loop
+    nearest_stop := held * greatest(held * nearest_stop, held * units[nth].stop_price);
+    nearest_target := held * least(held * nearest_target, held * units[nth].target_price);
+  end loop;
+  if held = -1 then
+    nearest_stop := least(nearest_stop, liquidation);
+  end if;
+end if;
+{%- endmacro %}
+
+
+{#- Trailing stops follow the best price since the entry, that of the bar just over included. -#}
+{% macro follow_best() %}
+for nth in 1..cardinality(units) loop
+  unit := units[nth];
+  unit.best_price := unit.direction * greatest(unit.direction * unit.best_price, unit.direction * best);
+  unit.stop_price := unit.direction * greatest(
+    unit.direction * unit.stop_price, unit.direction * unit.best_price * (1 - unit.direction * rules.trailing_stop)
+  );
+  units[nth] := unit;
+end loop;
+{%- endmacro %}

@@ -1,0 +1,31 @@
+{#- The functions of the living results, over the signals that are stored. -#}
+{% macro living_fill_walk() %}
+  {{ return(fill_walk('fills', {
+    'signals': ref('dim_signal'),
+    'events': ref('fct_signals'),
+    'bars': ref('fct_bars'),
+    'costs': source('config', 'cost'),
+    'delistings': source('config', 'delisting'),
+  }, standing=this.schema ~ '.' ~ this.identifier)) }}
+{% endmacro %}
+
+
+{% macro fill_walk_name() %}{{ return(function_name('fills', living_fill_walk())) }}{% endmacro %}
+
+
+{% macro create_fill_walk() %}{{ create_function('fills', living_fill_walk()) }}{% endmacro %}
+
+
+{% macro living_equity_walk() %}
+  {{ return(equity_walk('equity', {
+    'fills': ref('fill'),
+    'bars': ref('fct_bars'),
+    'costs': source('config', 'cost'),
+  }, standing=this.schema ~ '.' ~ this.identifier)) }}
+{% endmacro %}
+
+
+{% macro equity_walk_name() %}{{ return(function_name('equity', living_equity_walk())) }}{% endmacro %}
+
+
+{% macro create_equity_walk() %}{{ create_function('equity', living_equity_walk()) }}{% endmacro %}

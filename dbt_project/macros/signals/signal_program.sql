@@ -1,0 +1,84 @@
+{#-
+  Signals as what they read and when they fire.
+
+  A type is a macro `signal_<type>(signal)`. It takes its parameters (parameter), names the features that it reads (reads), and says in
+  SQL when a position of either direction is entered and left (enters, leaves). Conditions are about `bar` alone, a row that has each
+  feature twice, as of its close and as of the bar before (`<feature>_before`), so that no signal can look ahead.
+-#}
+{% macro signal_program(rows, features) %}
+  {% set signals = [] %}
+  {% for row in rows %}
+    {% set declaration = context.get('signal_' ~ row.type) %}
+    {% set signal = {
+      'table': 'signal', 'kind': 'type', 'row': row, 'taken': [], 'available': features, 'reads': [], 'needs': {}, 'events': [],
+      'minimum_bars': 2
+    } %}
+    {% if declaration is none %}
+      {% do refuse_row(signal, "there is no type '" ~ row.type ~ "'; there are " ~ (known_types() | join(', '))) %}
+    {% endif %}
+    {% do declaration(signal) %}
+    {% for name in row.params if name not in signal.taken %}
+      {% do refuse_row(signal, "the type '" ~ row.type ~ "' has no parameter '" ~ name ~ "'; it takes " ~ (signal.taken | join(', '))) %}
+    {% endfor %}
+    {% do execution_rules(signal) %}
+    {% do signals.append(signal) %}
+  {% endfor %}
+  {{ return(signals) }}
+{% endmacro %}
+
+
+{#-
+  A feature that the signal looks at, as SQL of its value at the bar; `before` it is that of the bar before. Where no enabled indicator
+  makes it the row is refused, unless the caller makes what is needed itself (`available` is none).
+-#}
+{% macro reads(signal, feature, kernel, params) %}
+  {% do signal.needs.update({kernel ~ tojson(params, sort_keys=true): {'kernel': kernel, 'params': params}}) %}
+  {% if signal.available is not none and feature not in signal.available %}
+    {% do refuse_row(signal, "it reads the feature " ~ feature ~ ", which no enabled row of config.indicator makes; it would be ('"
+      ~ ([kernel] + (params.values() | list)) | join('_') | replace('.', '_') ~ "', '" ~ kernel ~ "', '" ~ tojson(params) ~ "')") %}
+  {% endif %}
+  {% if feature not in signal.reads %}{% do signal.reads.append(feature) %}{% endif %}
+  {{ return('bar.' ~ feature) }}
+{% endmacro %}
+
+
+{#- The value itself, where it is a number and no feature; the one at the bar before. -#}
+{% macro before(value) %}{{ return(value if value is number else value ~ '_before') }}{% endmacro %}
+
+
+{% macro crosses_above(a, b) %}
+  {{ return('(' ~ a ~ ' > ' ~ b ~ ' and ' ~ before(a) ~ ' <= ' ~ before(b) ~ ')') }}
+{% endmacro %}
+
+
+{% macro crosses_below(a, b) %}
+  {{ return('(' ~ a ~ ' < ' ~ b ~ ' and ' ~ before(a) ~ ' >= ' ~ before(b) ~ ')') }}
+{% endmacro %}
+
+
+{#- When a position is entered, or left. Of a direction that the signal does not trade nothing is kept. -#}
+{% macro enters(signal, direction, condition) %}
+  {% do add_event(signal, direction, 'entry', condition) %}
+{% endmacro %}
+
+
+{% macro leaves(signal, direction, condition) %}
+  {% do add_event(signal, direction, 'exit', condition) %}
+{% endmacro %}
+
+
+{% macro add_event(signal, direction, action, condition) %}
+  {% if signal.row.direction in [direction, 'both'] %}
+    {% do signal.events.append({'direction': direction, 'action': action, 'condition': condition}) %}
+  {% endif %}
+{% endmacro %}
+
+
+{#- The types there are: the macros signal_<type>. -#}
+{% macro known_types() %}
+  {% set types = [] %}
+  {% for name in context if name.startswith('signal_') and name not in ['signal_program', 'signal_events', 'signal_views'] %}
+    {% do types.append(name[7:]) %}
+  {% endfor %}
+  {{ return(types | sort) }}
+{% endmacro %}

@@ -1,0 +1,22 @@
+{{ config(
+    memory='recursive', key=['instrument_id', 'timeframe', 'closed_at', 'signal', 'fill_number'], frozen='base', bucket='execution',
+    pre_hook='{{ create_fill_walk() }}'
+) }}
+
+with series as not materialized (
+    select
+        instrument.instrument_id,
+        signal.timeframe,
+        signal.signal
+    from {{ ref('dim_instrument') }} as instrument
+    cross join {{ ref('dim_signal') }} as signal
+    where signal.is_enabled
+)
+
+select
+    series.instrument_id,
+    series.timeframe,
+    series.signal,
+    filled.*
+from {{ feed_series('series') }}
+cross join lateral {{ fill_walk_name() }}(series.signal, series.instrument_id, series.timeframe, series.first_at) as filled

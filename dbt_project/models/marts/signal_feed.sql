@@ -1,0 +1,19 @@
+select
+    instrument.exchange,
+    instrument.market_type,
+    instrument.symbol,
+    fired.timeframe,
+    fired.closed_at,
+    fired.known_at,
+    fired.signal,
+    fired.type as signal_type,
+    fired.direction,
+    fired.action,
+    fired.close,
+    fired.fraction,
+    fired.features,
+    fired.feature_hash,
+    fired.params_hash,
+    fired.instrument_id
+from {{ ref('fct_signals') }} as fired
+inner join {{ ref('dim_instrument') }} as instrument on fired.instrument_id = instrument.instrument_id
