@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.local_exchange import SINCE, LocalExchange, local_exchange
 from tests.servers import temporary_server
 from tests.warehouse import (
     DATABASE,
+    QUICK_SIGNALS,
     SHARED,
     SMALL,
     SMALL_TIMEFRAMES,
@@ -93,6 +95,18 @@ def small(manifest: Any) -> str:
         warehouse.query("delete from config.timeframe where timeframe <> all (%s)", SMALL_TIMEFRAMES)
         # Half hours of the night are loaded as well.
         warehouse.query("delete from config.expectation where expectation = 'outside_session_share'")
+        # Signals that come often in a short history, traded in every way that there is.
+        warehouse.query("delete from config.signal")
+        warehouse.query("insert into config.indicator values ('rsi_2', 'rsi', '{\"period\": 2}')")
+        for period in (2, 3):
+            warehouse.query(
+                "insert into config.indicator values (%s, 'ema', %s)", f"ema_{period}", json.dumps({"period": period})
+            )
+        for signal in QUICK_SIGNALS:
+            warehouse.query(
+                "insert into config.signal (signal, type, timeframe, params, direction, execution) values (%s, %s, %s, %s, %s, %s)",
+                *signal,
+            )
         warehouse.build()
         warehouse.query("truncate ops.build")
     seal_template(DATABASE)

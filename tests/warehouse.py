@@ -32,6 +32,16 @@ SMALL_TIMEFRAMES = [
     "1W_US", "1W_ISO", "2W_ISO", "1MO", "2MO", "1Y", "1W_ISO_TD", "1MO_TD",
 ]  # fmt: skip
 
+# signal, type, timeframe, params, direction, execution
+QUICK_SIGNALS = [
+    (
+        "quick_rsi", "rsi_mean_revert", "1h", '{"period": 2, "oversold": 40, "overbought": 60, "exit": 50}', "both",
+        '{"stop_loss": 0.03, "take_profit": 0.04}',
+    ),
+    ("quick_mean", "ema_crossover", "2h", '{"fast": 2, "slow": 3}', "long", '{"execution_timeframe": "1h", "trailing_stop": 0.02}'),
+    ("quick_day", "ema_crossover", "1D", '{"fast": 2, "slow": 3}', "both", '{"pyramiding": 2, "exit_units": 1}'),
+]  # fmt: skip
+
 
 def instant(text: str) -> datetime:
     """A UTC instant from its ISO text."""
@@ -88,7 +98,7 @@ class Warehouse:
     """The test database as loaded and built so far."""
 
     def __init__(self, manifest: Any, project: Path = REPOSITORY) -> None:
-        self._manifest = manifest
+        self.manifest = manifest
         self._project = project
         self._connection: Connection | None = None
 
@@ -118,7 +128,7 @@ class Warehouse:
 
     def run(self, *arguments: str, command: str = "run") -> dbt.Invocation:
         """A dbt command, whatever becomes of it."""
-        return dbt.invoke(command, arguments, manifest=self._manifest, project=self._project)
+        return dbt.invoke(command, arguments, manifest=self.manifest, project=self._project)
 
     def build(self, *arguments: str) -> dbt.Invocation:
         """A dbt run that has to succeed."""
@@ -133,7 +143,7 @@ class Warehouse:
             for schema, name in self.query(
                 """
                 select schemaname, tablename from pg_tables
-                where schemaname in ('bars', 'features', 'marts') order by 1, 2
+                where schemaname in ('bars', 'features', 'signals', 'backtest', 'marts') order by 1, 2
                 """
             )
         ]
@@ -187,6 +197,14 @@ def seal_template(name: str) -> None:
 def use_database(name: str) -> None:
     """Point Titan and dbt at a database of the test server."""
     os.environ["PGDATABASE"] = name
+
+
+def separate_warehouse(name: str) -> Warehouse:
+    """A warehouse in a database of its own, migrated and built, for many tests of one module; use_database(its name) before each."""
+    database = f"{DATABASE}_{name}"
+    create_database(database, TEMPLATE)
+    use_database(database)
+    return Warehouse(dbt.parse_manifest())  # dbt's manifest knows the name of its database
 
 
 def use_server(url: str) -> None:

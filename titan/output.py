@@ -135,3 +135,14 @@ def show_build(invocation: Invocation, seconds: float) -> None:
     for node in invocation.failed:
         first = (node.message.strip().splitlines() or [""])[0]
         out.print(f"  {node.kind} {node.name}: {node.status}: {first}", style="red", markup=False)
+
+
+def show_backtest(ran: Any, best: list[dict[str, Any]]) -> None:
+    """What a run went over, the combinations that made no sense, and its best trials."""
+    err.print(
+        f"run {ran.run_id}: {ran.trials:,} trials over {ran.bars:,} bars of {ran.instruments:,} instruments in {ran.seconds:.1f} s",
+        markup=False,
+    )
+    for reason, params in ran.refused.items():
+        err.print(f"  {len(params):,} left out, e.g. {params[0]}: {reason}", style="yellow", markup=False)
+    table(best, title=f"best of run {ran.run_id}, by the mean Sharpe ratio after costs; titan backtest show {ran.run_id} has more")

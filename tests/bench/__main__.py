@@ -5,10 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 
-from tests.bench import bars, features, gate, promotion
+from tests.bench import backtest, bars, features, gate, promotion
 from tests.servers import temporary_server
 
-BENCHMARKS = {"promotion": promotion.main, "gate": gate.main, "bars": bars.main, "features": features.main}
+BENCHMARKS = {
+    "promotion": promotion.main,
+    "gate": gate.main,
+    "bars": bars.main,
+    "features": features.main,
+    "backtest": backtest.main,
+}
 
 
 def main() -> int:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 from tests.bench import rivals
 from tests.bench.history import History, Rounds, print_ratio
+from tests.bench.memory import peak_memory
 from titan.database import connect
 
 ROUNDS = 3
@@ -113,7 +111,7 @@ def _ten_times(small: History, large: History) -> None:
     memory: dict[int, list[int]] = {small.candles: [], large.candles: []}
     for _ in range(TENFOLD_ROUNDS):
         for history in (small, large):
-            with _peak_memory() as peak:
+            with peak_memory() as peak:
                 times[history.candles].append(_full(history))
             memory[history.candles].append(peak[0])
     for candles, taken in times.items():
@@ -151,33 +149,3 @@ def _touched() -> int:
         connection.execute("select pg_stat_force_next_flush()")
         row: Any = connection.execute(TOUCHED).fetchone()
     return int(row[0])
-
-
-@contextmanager
-def _peak_memory() -> Iterator[list[int]]:
-    """The most anonymous memory that all processes of the server had at once, in bytes, looked at five times a second."""
-    with connect(autocommit=True) as connection:
-        row: Any = connection.execute("select pg_backend_pid()").fetchone()
-        postmaster = int(Path(f"/proc/{row[0]}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    peak, is_over = [0], threading.Event()
-
-    def watch() -> None:
-        while not is_over.is_set():
-            total = 0
-            for status in Path("/proc").glob("[0-9]*/status"):
-                try:
-                    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                if int(fields["PPid"]) == postmaster and "RssAnon" in fields:
-                    total += int(fields["RssAnon"].split()[0]) * 1024
-            peak[0] = max(peak[0], total)
-            sleep(0.2)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        is_over.set()
-        watcher.join()

@@ -72,7 +72,9 @@ def test_the_reader_reads_everything_and_writes_nothing(warehouse: Warehouse) ->
     warehouse.build("--full-refresh")
     connection = warehouse.connection
     connection.execute("set role titan_reader")
-    for relation in ("raw.ohlcv", "bars.fct_bars", "features.bar_features", "features.fct_returns", "marts.market_summary"):
+    for relation in ("raw.ohlcv", "bars.fct_bars", "features.bar_features", "features.fct_returns", "marts.market_summary",
+        "marts.strategy_leaderboard", "signals.fct_signals_ema_crossover", "lab.run",
+    ):  # fmt: skip
         connection.execute(f"select * from {relation} limit 1")
     for statement in (
         "insert into config.timeframe values ('9m', 'MIN', 9)",

@@ -59,6 +59,11 @@ indicators = st.tuples(
     st.sampled_from(["rsi_3", "sma_20", "macd_12_26_9", "return_quartiles"]),
     st.sampled_from(["other", "off", "on"]),
 )
+signals = st.tuples(
+    st.just("signal"), st.sampled_from(["quick_rsi", "quick_mean", "quick_day"]), st.sampled_from(["other", "off", "on"])
+)
+costs = st.tuples(st.just("cost"), st.sampled_from([0, 10]))
+delistings = st.tuples(st.just("delist"), st.sampled_from(["HOUR/USD", "DAY/USD"]), st.integers(0, 40))
 observations = st.tuples(st.just("observe"), symbols, positions, st.integers(1, 40))
 builds = st.tuples(
     st.just("build"),
@@ -72,6 +77,10 @@ builds = st.tuples(
             "gap",
             "bar_features",
             "dim_indicator",
+            "dim_signal",
+            "fct_signals",
+            "fill",
+            "fct_strategy_equity+",
             "observed+",
             "dim_instrument",
             "dim_calendar",
@@ -79,13 +88,14 @@ builds = st.tuples(
     ),
 )
 failures = st.tuples(
-    st.just("fail"), st.sampled_from(["bars.rollup_stored", "bars.multi_day", "bars.gap", "features.bar_features"])
+    st.just("fail"), st.sampled_from(["bars.rollup_stored", "bars.multi_day", "bars.gap", "features.bar_features", "backtest.fill"])
 )
 
 # A first build stands on some history; what comes after it is what incremental builds have to get right.
 steps = st.one_of(
-    loads, loads, loads, deletions, edits, observations, builds, failures, holidays, timeframe_edits, adjustments, indicators
-)
+    loads, loads, loads, deletions, edits, observations, builds, failures, holidays, timeframe_edits, adjustments, indicators,
+    signals, costs, delistings,
+)  # fmt: skip
 histories = st.builds(
     lambda first, rest: [*first, ("build", ""), *rest],
     st.lists(loads, min_size=1, max_size=3),
@@ -108,7 +118,11 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
         case ("load", symbol, position, count, stride, version, is_reversed, is_doubled):
             timeframe, _, _, length, session = SERIES[symbol]
             places = sorted({(position + stride * at) % length for at in range(count)})
-            rows = [Row(opened_at(symbol, at), 100 + at * 0.1 + version * 0.01, symbol, 0.1 * (at + 1)) for at in places]
+            rows = [
+                # Up and down, or nothing would ever signal; every eleventh without trading.
+                Row(opened_at(symbol, at), 100 + at * 7 % 11 + at * 0.1 + version * 0.01, symbol, 0.1 * (at % 11))
+                for at in places
+            ]
             rows = rows * 2 if is_doubled else rows
             batch = make_batch(rows[::-1] if is_reversed else rows, timeframe=timeframe, session=session)
             promote(warehouse.connection, batch)
@@ -187,6 +201,20 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
                 json.dumps(other if how == "other" else params),
                 how != "off",
             )
+        case ("signal", name, how):
+            warehouse.query(
+                "update config.signal set is_enabled = %s, execution = execution || %s where signal = %s",
+                how != "off",
+                json.dumps({"pyramiding": 3 if how == "other" else 1}),
+                name,
+            )
+        case ("cost", fee):
+            warehouse.query("insert into config.cost values ('test', 'spot', %s, 5, 2) on conflict do nothing", fee)
+            warehouse.query("update config.cost set fee_bps = %s where exchange = 'test'", fee)
+        case ("delist", symbol, position):
+            warehouse.query("delete from config.delisting where symbol = %s", symbol)
+            if position:
+                warehouse.query("insert into config.delisting values ('test', 'spot', %s, %s)", symbol, opened_at(symbol, position))
         case ("build", selection):
             warehouse.build(*(["--select", selection] if selection else []))
         case ("fail", table):
@@ -242,6 +270,25 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
         ("indicator", "rsi_3", "off"),
         ("build", "dim_indicator"),
         ("load", "HOUR/USD", 50, 5, 1, 0, False, False),
+    ]
+)
+@example(  # signals come and go, are traded otherwise and at other costs, while candles come late and an instrument is delisted
+    history=[
+        ("load", "HOUR/USD", 0, 60, 1, 0, False, False),
+        ("load", "DAY/USD", 0, 30, 1, 0, False, False),
+        ("build", ""),
+        ("load", "HOUR/USD", 60, 30, 1, 0, False, False),
+        ("build", "fct_signals+"),
+        ("signal", "quick_day", "other"),
+        ("load", "HOUR/USD", 20, 5, 1, 1, False, False),
+        ("build", ""),
+        ("cost", 10),
+        ("load", "DAY/USD", 10, 3, 1, 1, False, False),
+        ("delist", "HOUR/USD", 40),
+        ("build", ""),
+        ("signal", "quick_rsi", "off"),
+        ("load", "DAY/USD", 30, 10, 1, 0, False, False),
+        ("delete", "HOUR/USD", 50, 6),
     ]
 )
 def test_incremental_equals_full(manifest: Any, small: str, history: list[tuple[Any, ...]]) -> None:

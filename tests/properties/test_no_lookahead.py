@@ -33,7 +33,8 @@ def of_instants(warehouse: Warehouse) -> list[str]:
         for schema, name in warehouse.query(
             """
             select table_schema, table_name from information_schema.columns
-            where table_schema in ('bars', 'features', 'marts') and column_name = 'closed_at' and table_name <> all (%s)
+            where table_schema in ('bars', 'features', 'signals', 'backtest', 'marts')
+            and column_name = 'closed_at' and table_name <> all (%s)
             order by 1, 2
             """,
             sorted(TIMELESS),
@@ -101,22 +102,66 @@ def repository(manifest: Any) -> Project:
     return Project(REPOSITORY, manifest)
 
 
-def test_a_planted_leak_is_caught(manifest: Any, small: str, tmp_path: Path) -> None:
-    """The same check, on a project in which a feature looks one bar ahead."""
-    for name in ("dbt_project.yml", "profiles.yml"):
-        shutil.copy(REPOSITORY / name, tmp_path / name)
-    shutil.copytree(REPOSITORY / "dbt_project", tmp_path / "dbt_project")
-    model = tmp_path / "dbt_project" / "models" / "features" / "bar_features.sql"
-    leak = "lead(close) over (partition by instrument_id, timeframe order by closed_at) as close,"
-    model.write_text(
-        model.read_text("utf-8").replace("        close,\n        gap_before,", f"        {leak}\n        gap_before,")
-    )
-    assert leak in model.read_text("utf-8")
+LEAKS = {
+    "features.bar_features": (
+        "models/features/bar_features.sql",
+        "        close,\n        gap_before,",
+        "        lead(close) over (partition by instrument_id, timeframe order by closed_at) as close,\n        gap_before,",
+    ),
+    "signals.fct_signals": (
+        "macros/signals/signal_events.sql",
+        "lag(features.{{ name }}) over series as {{ name }}_before",
+        "lead(features.{{ name }}) over series as {{ name }}_before",
+    ),
+    "backtest.fill": (
+        "macros/backtest/fill_walk.sql",
+        "    open bars for\n    select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close",
+        "    open bars for\n    select bar.opened_at, bar.closed_at, lead(bar.open, 1, bar.open) over (order by bar.closed_at),\n"
+        "      bar.high, bar.low, bar.close",
+    ),
+}
+
+
+def leaking_project(folder: Path, name: str, honest: str, leaking: str) -> Path:
+    """The project with one passage of one file replaced."""
+    for own in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(REPOSITORY / own, folder / own)
+    shutil.copytree(REPOSITORY / "dbt_project", folder / "dbt_project")
+    source = folder / "dbt_project" / name
+    assert honest in source.read_text("utf-8")
+    source.write_text(source.read_text("utf-8").replace(honest, leaking))
+    return folder
+
+
+@pytest.mark.parametrize("relation", LEAKS)
+def test_a_planted_leak_is_caught(manifest: Any, small: str, tmp_path: Path, relation: str) -> None:
+    """The same check, on a project in which a feature, a signal or a fill looks one bar ahead."""
+    project = leaking_project(tmp_path, *LEAKS[relation])
     use_database(DATABASE)
     create_database(DATABASE, small)
-    with closing(Warehouse(dbt.parse_manifest(tmp_path), tmp_path)) as warehouse:
+    with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
         for action in HISTORY:
             apply(warehouse, action)
         warehouse.build()
-        with pytest.raises(AssertionError, match=r"features\.bar_features at"):
+        # A view on it may be looked at before it.
+        shown = {"signals.fct_signals": r"marts\.signal_feed", "backtest.fill": r"backtest\.\w+"}.get(relation, relation)
+        with pytest.raises(AssertionError, match=rf"{shown} at"):
             assert_no_lookahead(warehouse, START + timedelta(hours=24 * 18 + 15))
+
+
+def test_an_order_that_fills_before_it_was_known_is_caught(manifest: Any, small: str, tmp_path: Path) -> None:
+    """At the open of the bar whose close made it: cutting the input does not show it, since the bar closes as a whole."""
+    project = leaking_project(
+        tmp_path,
+        "macros/backtest/fill_walk.sql",
+        "if event.known_at <= opened_at then\n      is_wanted := false;\n      while event.known_at <= opened_at loop",
+        "if event.known_at <= closed_at then\n      is_wanted := false;\n      while event.known_at <= closed_at loop",
+    )
+    use_database(DATABASE)
+    create_database(DATABASE, small)
+    with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
+        for action in HISTORY:
+            apply(warehouse, action)
+        warehouse.build()
+        failed = warehouse.run("--select", "fill", command="test").failed
+        assert [node.name for node in failed if "always" in node.name], failed

@@ -26,7 +26,7 @@ insert into config.signal (signal, type, timeframe, params, direction, execution
 ('sma_crossover_50_200', 'sma_crossover', '1D', '{"fast": 50, "slow": 200}', 'long', '{}'),
 ('rsi_mean_revert_14', 'rsi_mean_revert', '1D', '{"period": 14, "oversold": 30, "overbought": 70, "exit": 50}', 'long', '{}'),
 ('atr_breakout_20_14', 'atr_breakout', '1D', '{"channel": 20, "period": 14, "expansion": 1.0}', 'long', '{}'),
-('ema_rsi_9_21_14', 'ema_rsi', '1D', '{"fast": 9, "slow": 21, "period": 14, "momentum": 50}', 'long', '{}'),
+('ema_rsi_9_21_14', 'ema_rsi', '1D', '{"fast": 9, "slow": 21, "period": 14, "momentum": 55}', 'long', '{}'),
 (
     'macd_bollinger_20_2', 'macd_bollinger', '1D',
     '{"fast": 12, "slow": 26, "signal": 9, "period": 20, "deviations": 2}', 'long', '{"stop_loss": 0.1}'

@@ -47,13 +47,13 @@ begin
     first_bar.closed_at as hold_from
   into last
   from {{ ref('dim_instrument') }} as instrument
-  cross join lateral (
+  left join lateral (
     select bar.open, bar.closed_at
     from {{ from.bars }} as bar
     where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe and {{ is_traded('bar') }}
     order by bar.closed_at
     limit 1
-  ) as first_bar
+  ) as first_bar on true
   cross join lateral (
     select charged.fee_bps, charged.slippage_bps
     from {{ from.costs }} as charged

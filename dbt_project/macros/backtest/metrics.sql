@@ -1,12 +1,15 @@
 {#-
-  The metrics of return series, one row per series and account, from a relation with one row per bar: `keys`, closed_at, bars_per_year,
-  holding, and of every account `<account>_equity`, `_return` and `_drawdown`. Definitions and sources: docs/backtest.md.
-
-  Ratios are null where nothing varies or nothing was lost. A return that is null, after an account of zero, is left out of the moments.
+  The metrics of return series, in two steps that all results share: sums over the bars of a series, and what follows from the sums.
+  Definitions and sources: docs/backtest.md.
 -#}
-{% macro strategy_metrics(relation, keys, exposure='case when holding <> 0 then 1 else 0 end') -%}
+
+{#-
+  CTE `summed`: one row per `keys` and account, of a relation with one row per bar: `keys`, bars_per_year, closed_at, `exposure`, and of every
+  account its equity, return and drawdown.
+-#}
+{% macro metric_sums(relation, keys, exposure='case when holding <> 0 then 1 else 0 end') -%}
 {% set by = keys | join(', ') %}
-summed as (
+in_columns as (
     select
         {{ by }},
         bars_per_year,
@@ -15,64 +18,100 @@ summed as (
         count(*) as bars,
         avg({{ exposure }})::float8 as exposure
         {%- for account in accounts() %},
-        (array_agg({{ account }}_equity order by closed_at desc))[1] as {{ account }}_equity,
-        min({{ account }}_drawdown) as {{ account }}_drawdown,
-        count({{ account }}_return) as {{ account }}_n,
-        sum({{ account }}_return order by closed_at) as {{ account }}_s1,
-        sum({{ account }}_return ^ 2 order by closed_at) as {{ account }}_s2,
-        sum({{ account }}_return ^ 3 order by closed_at) as {{ account }}_s3,
-        sum({{ account }}_return ^ 4 order by closed_at) as {{ account }}_s4,
-        sum(least({{ account }}_return, 0) ^ 2 order by closed_at) as {{ account }}_down
+            (array_agg({{ account }}_equity order by closed_at desc))[1] as {{ account }}_equity,
+            min({{ account }}_drawdown) as {{ account }}_drawdown,
+            count({{ account }}_return) as {{ account }}_n
+            {%- for name, term in return_sums(account ~ '_return').items() %},
+                sum({{ term }} order by closed_at) as {{ account }}_{{ name }}
+            {%- endfor %}
         {%- endfor %}
     from {{ relation }}
     group by {{ by }}, bars_per_year
 ),
 
-moment as (
+{{ sums_by_account(keys, accounts()) }}
+{%- endmacro %}
+
+
+{#- CTE `summed` from `in_columns`, which has the sums of each account in columns of its own. -#}
+{% macro sums_by_account(keys, of) -%}
+{% set by = keys | join(', ') %}
+summed as (
     select
         {{ by }},
-        summed.bars_per_year,
-        summed.first_closed_at,
-        summed.last_closed_at,
-        summed.bars,
-        summed.exposure,
-        of_account.account,
-        of_account.equity,
-        of_account.drawdown,
-        of_account.n,
-        of_account.s1 / of_account.n as mean,
-        of_account.down / of_account.n as downside,
-        of_account.s2 - of_account.s1 ^ 2 / of_account.n as squares,
-        of_account.s3 / of_account.n as raw_3,
-        of_account.s4 / of_account.n as raw_4,
-        of_account.s2 / of_account.n as raw_2
-    from summed
+        in_columns.bars_per_year,
+        in_columns.first_closed_at,
+        in_columns.last_closed_at,
+        in_columns.bars,
+        in_columns.exposure,
+        of_account.*
+    from in_columns
     cross join
         lateral (
             values
-            {%- for account in accounts() %}
+            {%- for account in of %}
                 (
                     '{{ account }}',
-                    summed.{{ account }}_equity,
-                    summed.{{ account }}_drawdown,
-                    nullif(summed.{{ account }}_n, 0)::float8,
-                    summed.{{ account }}_s1,
-                    summed.{{ account }}_s2,
-                    summed.{{ account }}_s3,
-                    summed.{{ account }}_s4,
-                    summed.{{ account }}_down
+                    in_columns.{{ account }}_equity,
+                    in_columns.{{ account }}_drawdown,
+                    in_columns.{{ account }}_n
+                    {%- for name in return_sums('') %},
+                        in_columns.{{ account }}_{{ name }}
+                    {%- endfor %}
                 ){{ ',' if not loop.last }}
             {%- endfor %}
-        ) as of_account (account, equity, drawdown, n, s1, s2, s3, s4, down)
+        ) as of_account (account, equity, drawdown, n, {{ return_sums('') | join(', ') }})
+)
+{%- endmacro %}
+
+
+{#- What is summed of the returns of bars: {name: term}. -#}
+{% macro return_sums(value) %}
+  {% set square = value ~ ' * ' ~ value %}
+  {{ return({
+    's1': value,
+    's2': square,
+    's3': square ~ ' * ' ~ value,
+    's4': square ~ ' * ' ~ square,
+    'losses': 'case when ' ~ value ~ ' < 0 then ' ~ square ~ ' else 0 end',
+  }) }}
+{% endmacro %}
+
+
+{#-
+  CTE `metric`: what follows from `summed`. Ratios are null where nothing varies or nothing was lost. A return that is null, after an
+  account of zero, is in no sum, but its bar counts for the growth.
+-#}
+{% macro metrics_of_sums(keys) -%}
+{% set by = keys | join(', ') %}
+moment as (
+    select
+        {{ by }},
+        account,
+        bars_per_year,
+        first_closed_at,
+        last_closed_at,
+        bars,
+        exposure,
+        equity,
+        drawdown,
+        nullif(n, 0)::float8 as n,
+        s1 / nullif(n, 0) as mean,
+        losses / nullif(n, 0) as downside,
+        s2 - s1 * s1 / nullif(n, 0) as squares,
+        s2 / nullif(n, 0) as raw_2,
+        s3 / nullif(n, 0) as raw_3,
+        s4 / nullif(n, 0) as raw_4
+    from summed
 ),
 
 shaped as (
     select
         moment.*,
         -- What rounding leaves of returns that are all the same is no variance.
-        case when n > 1 and squares > 1e-20 * raw_2 * n then squares / (n - 1) end as variance,
-        case when n > 1 and squares > 1e-20 * raw_2 * n then squares / n end as population_variance,
-        case when equity > 0 then equity ^ (bars_per_year / n) - 1 else -1 end as cagr
+        case when n > 1 and squares > 1e-13 * raw_2 * n then squares / (n - 1) end as variance,
+        case when n > 1 and squares > 1e-13 * raw_2 * n then squares / n end as population_variance,
+        case when equity > 0 then equity ^ (bars_per_year / bars) - 1 else -1 end as cagr
     from moment
 ),
 

@@ -40,12 +40,17 @@
 {% endmacro %}
 
 
-{% macro refuse_row(program, what) %}
-  {% do exceptions.raise_compiler_error(
-    "config." ~ program.table ~ ", row '" ~ program.row[program.table] ~ "' (" ~ program.row[program.kind] ~ ' '
-    ~ tojson(program.row.params) ~ '): ' ~ what
-    ~ ". Correct the row, or set is_enabled to false, and build again."
-  ) %}
+{#- Of a grid a combination that makes no sense is left out, and named: `refusals` is a list then. -#}
+{% macro refuse_row(program, what, is_fatal=false) %}
+  {% if program.refusals is defined and not is_fatal %}
+    {% do program.refusals.append(what) %}
+  {% else %}
+    {% do exceptions.raise_compiler_error(
+      "config." ~ program.table ~ ", row '" ~ program.row[program.table] ~ "' (" ~ program.row[program.kind] ~ ' '
+      ~ tojson(program.row.params) ~ '): ' ~ what
+      ~ ". Correct the row, or set is_enabled to false, and build again."
+    ) %}
+  {% endif %}
 {% endmacro %}
 
 
@@ -58,9 +63,9 @@
 
 {% macro checked_number(program, name, value, least, most, is_whole) %}
   {% if value is none %}
-    {% do refuse_row(program, "parameter '" ~ name ~ "' is missing") %}
+    {% do refuse_row(program, "parameter '" ~ name ~ "' is missing", is_fatal=true) %}
   {% elif value is boolean or value is not number %}
-    {% do refuse_row(program, "parameter '" ~ name ~ "' is " ~ tojson(value) ~ ", not a number") %}
+    {% do refuse_row(program, "parameter '" ~ name ~ "' is " ~ tojson(value) ~ ", not a number", is_fatal=true) %}
   {% elif is_whole and value != value | int %}
     {% do refuse_row(program, "parameter '" ~ name ~ "' is " ~ value ~ ", not a whole number") %}
   {% elif value < least or value > most %}

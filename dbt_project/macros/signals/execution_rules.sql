@@ -15,7 +15,7 @@
     {% elif name == 'execution_timeframe' %}
       {% if value is not string %}{% do refuse_row(signal, "execution_timeframe is " ~ tojson(value) ~ ", not the name of a timeframe") %}{% endif %}
     {% else %}
-      {% do refuse_row(signal, "execution has no '" ~ name ~ "'; it takes " ~ (numbers | join(', ')) ~ ', execution_timeframe') %}
+      {% do refuse_row(signal, "execution has no '" ~ name ~ "'; it takes " ~ (numbers | join(', ')) ~ ', execution_timeframe', is_fatal=true) %}
     {% endif %}
   {% endfor %}
   {% set pyramiding = given.get('pyramiding', 1) %}

@@ -5,20 +5,20 @@
   SQL when a position of either direction is entered and left (enters, leaves). Conditions are about `bar` alone, a row that has each
   feature twice, as of its close and as of the bar before (`<feature>_before`), so that no signal can look ahead.
 -#}
-{% macro signal_program(rows, features) %}
+{% macro signal_program(rows, features, is_grid=false) %}
   {% set signals = [] %}
   {% for row in rows %}
     {% set declaration = context.get('signal_' ~ row.type) %}
     {% set signal = {
-      'table': 'signal', 'kind': 'type', 'row': row, 'taken': [], 'available': features, 'reads': [], 'needs': {}, 'events': [],
-      'minimum_bars': 2
+      'table': 'signal', 'kind': 'type', 'row': row, 'taken': [], 'available': features, 'reads': [], 'needs': {}, 'events': []
     } %}
+    {% if is_grid %}{% do signal.update({'refusals': []}) %}{% endif %}
     {% if declaration is none %}
-      {% do refuse_row(signal, "there is no type '" ~ row.type ~ "'; there are " ~ (known_types() | join(', '))) %}
+      {% do refuse_row(signal, "there is no type '" ~ row.type ~ "'; there are " ~ (known_types() | join(', ')), is_fatal=true) %}
     {% endif %}
     {% do declaration(signal) %}
     {% for name in row.params if name not in signal.taken %}
-      {% do refuse_row(signal, "the type '" ~ row.type ~ "' has no parameter '" ~ name ~ "'; it takes " ~ (signal.taken | join(', '))) %}
+      {% do refuse_row(signal, "the type '" ~ row.type ~ "' has no parameter '" ~ name ~ "'; it takes " ~ (signal.taken | join(', ')), is_fatal=true) %}
     {% endfor %}
     {% do execution_rules(signal) %}
     {% do signals.append(signal) %}

@@ -17,6 +17,8 @@ equity as not materialized (
         on series.instrument_id = equity.instrument_id and series.timeframe = equity.timeframe
 ),
 
-{{ strategy_metrics('equity', ['instrument_id', 'timeframe', 'signal']) }}
+{{ metric_sums('equity', ['instrument_id', 'timeframe', 'signal']) }},
+
+{{ metrics_of_sums(['instrument_id', 'timeframe', 'signal']) }}
 
 select * from metric

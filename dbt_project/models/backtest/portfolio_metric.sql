@@ -17,6 +17,8 @@ equity as not materialized (
     inner join bars_per_year on equity.timeframe = bars_per_year.timeframe
 ),
 
-{{ strategy_metrics('equity', ['timeframe', 'signal'], 'exposure') }}
+{{ metric_sums('equity', ['timeframe', 'signal'], 'exposure') }},
+
+{{ metrics_of_sums(['timeframe', 'signal']) }}
 
 select * from metric
