@@ -104,7 +104,8 @@ def small(manifest: Any) -> str:
             )
         for signal in QUICK_SIGNALS:
             warehouse.query(
-                "insert into config.signal (signal, type, timeframe, params, direction, execution) values (%s, %s, %s, %s, %s, %s)",
+                "insert into config.signal (signal, type, timeframe, params, direction, execution) "
+                "values (%s, %s, %s, %s, %s, %s)",
                 *signal,
             )
         warehouse.build()
@@ -116,11 +117,12 @@ def small(manifest: Any) -> str:
 
 
 @pytest.fixture
-def warehouse(manifest: Any) -> Iterator[Warehouse]:
-    """An empty warehouse, migrated and built."""
+def warehouse(manifest: Any, request: pytest.FixtureRequest) -> Iterator[Warehouse]:
+    """An empty warehouse, migrated and built. It builds what the test's module calls MODELS, or everything."""
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
     warehouse = Warehouse(manifest)
+    warehouse.models = getattr(request.module, "MODELS", [])
     yield warehouse
     warehouse.close()
 

@@ -1,4 +1,4 @@
-"""Backtests of parameters that need not be stored: a run, its trials, and what came of them, all of it computed in the database."""
+"""Backtests of parameters that need not be stored: a run, its trials, and what came of them, computed in the database."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from titan import dbt
@@ -85,7 +86,9 @@ def _number(text: str, whole: str) -> Value:
     try:
         value = float(text)
     except ValueError as error:
-        raise UsageError(f"{whole!r}: {text!r} is no number", hint="write it as fast=9, fast=5,10,20 or fast=5..50:5") from error
+        raise UsageError(
+            f"{whole!r}: {text!r} is no number", hint="write it as fast=9, fast=5,10,20 or fast=5..50:5"
+        ) from error
     if value != value or abs(value) == float("inf"):
         raise UsageError(f"{whole!r}: {text!r} is no number to compute with")
     return _whole(value)
@@ -101,7 +104,7 @@ def stored_signal(connection: Connection, signal: str) -> dict[str, Any]:
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute("select * from config.signal where signal = %s", (signal,)).fetchone()
     if row is None:
-        names = [name for (name,) in connection.execute("select signal from config.signal order by signal")]
+        names = [str(name) for (name,) in connection.execute("select signal from config.signal order by signal")]
         raise UsageError(f"there is no signal {signal!r} in config.signal", hint=f"there are {', '.join(names) or 'none'}")
     return row
 
@@ -230,15 +233,16 @@ def _compile(
 
 def _prepare(connection: Connection, run_id: int, wanted: Wanted, trials: Mapping[int, dict[str, Value]]) -> None:
     """The trials, as signals and as rows of lab.trial, and what they are charged."""
-    work = f"lab.work_{run_id}_"
+    signal, cost = (sql.Identifier("lab", f"work_{run_id}_{name}") for name in ("signal", "cost"))
     connection.execute(
-        f"create unlogged table {work}signal "
-        "(signal text primary key, timeframe text, direction text, execution jsonb)".encode()
+        sql.SQL(
+            "create unlogged table {} (signal text primary key, timeframe text, direction text, execution jsonb)"
+        ).format(signal)
     )
     execution = json.dumps(dict(wanted.execution))
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"insert into {work}signal values (%s, %s, %s, %s)".encode(),
+            sql.SQL("insert into {} values (%s, %s, %s, %s)").format(signal),
             [(str(number), wanted.timeframe, wanted.direction, execution) for number in trials],
         )
         cursor.executemany(
@@ -247,7 +251,8 @@ def _prepare(connection: Connection, run_id: int, wanted: Wanted, trials: Mappin
             select
                 %(run)s, %(trial)s, %(params)s, %(execution)s,
                 encode(sha256(convert_to(concat_ws(
-                    '|', %(type)s::text, %(timeframe)s::text, %(direction)s::text, %(params)s::jsonb::text, %(execution)s::jsonb::text
+                    '|', %(type)s::text, %(timeframe)s::text, %(direction)s::text, %(params)s::jsonb::text,
+                    %(execution)s::jsonb::text
                 ), 'UTF8')), 'hex')
             """,
             [
@@ -263,15 +268,26 @@ def _prepare(connection: Connection, run_id: int, wanted: Wanted, trials: Mappin
                 for number, params in trials.items()
             ],
         )
-    charged = ", ".join(f"coalesce(%({name})s::float8, {name}) as {name}" for name in COSTS)
     connection.execute(
-        f"create unlogged table {work}cost as select exchange, market_type, {charged} from config.cost".encode(),
-        {name: wanted.costs.get(name) for name in COSTS},
+        sql.SQL(
+            """
+            create unlogged table {} as
+            select
+                exchange, market_type, coalesce({}::float8, fee_bps) as fee_bps,
+                coalesce({}::float8, slippage_bps) as slippage_bps,
+                coalesce({}::float8, borrow_bps_per_day) as borrow_bps_per_day
+            from config.cost
+            """
+        ).format(cost, *(sql.Literal(wanted.costs.get(name)) for name in COSTS))
     )
 
 
 def _bars(connection: Connection, run_id: int, wanted: Wanted) -> int:
-    return int(_value(connection, f"select count(*) from lab.work_{run_id}_bar where timeframe = %s", wanted.timeframe))
+    bars = sql.Identifier("lab", f"work_{run_id}_bar")
+    counted: Any = connection.execute(
+        sql.SQL("select count(*) from {} where timeframe = %s").format(bars), (wanted.timeframe,)
+    ).fetchone()
+    return int(counted[0])
 
 
 def _record(
@@ -280,7 +296,8 @@ def _record(
     connection.execute(
         """
         insert into lab.run (
-            run_id, seconds, type, timeframe, direction, grid, execution, costs, since, until, instruments, trials, bars, change_seq
+            run_id, seconds, type, timeframe, direction, grid, execution, costs, since, until, instruments, trials, bars,
+            change_seq
         )
         values (
             %s, %s, %s, %s, %s, %s, %s,
@@ -319,7 +336,9 @@ def runs(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """
-            select run_id, started_at, type, timeframe, direction, trials, cardinality(instruments) as instruments, bars, seconds
+            select
+                run_id, started_at, type, timeframe, direction, trials, cardinality(instruments) as instruments, bars,
+                seconds
             from lab.run order by run_id desc limit %s
             """,
             (limit,),
@@ -376,28 +395,13 @@ def plot(connection: Connection, run_id: int, path: Path) -> int:
 
     Raises UsageError where the run does not exist or the file cannot be written.
     """
-    accounts = {
-        "realistic_hold": ("buy and hold", "0.6"),
-        "clean": ("without costs", "tab:blue"),
-        "realistic": ("with costs", "tab:orange"),
-    }
-    returned = ", ".join(
-        f"{name}_equity / nullif(lag({name}_equity, 1, 1::float8) over series, 0) - 1 as {name}" for name in accounts
-    )
-    compounded = ", ".join(
-        f"backtest.product(1 + coalesce(avg({name} order by instrument_id), 0)) over (order by closed_at) as {name}"
-        for name in accounts
-    )
-    drawn = ", ".join(f"{name}, {name} / greatest(1, max({name}) over (order by closed_at)) - 1" for name in accounts)
     rows: list[Any] = connection.execute(
-        f"""
-        with bar as (
-            select trial, closed_at, instrument_id, {returned} from lab.equity where run_id = %s
-            window series as (partition by instrument_id order by closed_at)
-        ),
-        portfolio as (select trial, closed_at, {compounded} from bar group by trial, closed_at)
-        select trial, closed_at, {drawn} from portfolio order by closed_at
-        """.encode(),
+        """
+        select
+            trial, closed_at, realistic_hold_equity, realistic_hold_drawdown, clean_equity, clean_drawdown, realistic_equity,
+            realistic_drawdown
+        from lab.portfolio_equity where run_id = %s order by closed_at
+        """,
         (run_id,),
     ).fetchall()
     if not rows:
@@ -409,9 +413,13 @@ def plot(connection: Connection, run_id: int, path: Path) -> int:
     FigureCanvasAgg(figure)
     equity, drawdown = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     times = [row[1] for row in rows]
-    for column, (label, colour) in zip((2, 4, 6), accounts.values(), strict=True):
-        equity.plot(times, [row[column] for row in rows], label=label, color=colour, linewidth=1.2)  # type: ignore[arg-type]
-        drawdown.plot(times, [row[column + 1] for row in rows], color=colour, linewidth=0.8)  # type: ignore[arg-type]
+    for column, label, colour in (
+        (2, "buy and hold", "0.6"),
+        (4, "without costs", "tab:blue"),
+        (6, "with costs", "tab:orange"),
+    ):
+        equity.plot(times, [row[column] for row in rows], label=label, color=colour, linewidth=1.2)
+        drawdown.plot(times, [row[column + 1] for row in rows], color=colour, linewidth=0.8)
     equity.set_yscale("log")
     equity.set_ylabel("equity")
     equity.set_title(f"run {run_id}, trial {rows[0][0]}")

@@ -36,7 +36,9 @@ storage = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="How much is kept, and how: columnstore and retention."
 )
 quarantine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rows that were turned away.")
-backtest = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Backtests of any parameters, and what came of them.")
+backtest = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Backtests of any parameters, and what came of them."
+)
 app.add_typer(db, name="db")
 app.add_typer(load, name="load")
 app.add_typer(gate, name="gate")
@@ -751,7 +753,9 @@ def backtest_run(
     grid: Annotated[
         list[str] | None, typer.Argument(help="Parameters: fast=9, several values as fast=5,10,20 or fast=5..50:5.")
     ] = None,
-    signal: Annotated[str | None, typer.Option(help="Begin with this row of config.signal; parameters replace its own.")] = None,
+    signal: Annotated[
+        str | None, typer.Option(help="Begin with this row of config.signal; parameters replace its own.")
+    ] = None,
     signal_type: Annotated[str | None, typer.Option("--type", help="E.g. sma_crossover, if no signal is named.")] = None,
     timeframe: Annotated[str | None, typer.Option(help="E.g. 1h; 1D by default.")] = None,
     direction: Annotated[str | None, typer.Option(help="long, short or both; long by default.")] = None,

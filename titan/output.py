@@ -140,9 +140,13 @@ def show_build(invocation: Invocation, seconds: float) -> None:
 def show_backtest(ran: Any, best: list[dict[str, Any]]) -> None:
     """What a run went over, the combinations that made no sense, and its best trials."""
     err.print(
-        f"run {ran.run_id}: {ran.trials:,} trials over {ran.bars:,} bars of {ran.instruments:,} instruments in {ran.seconds:.1f} s",
+        f"run {ran.run_id}: {ran.trials:,} trials over {ran.bars:,} bars of {ran.instruments:,} instruments "
+        f"in {ran.seconds:.1f} s",
         markup=False,
     )
     for reason, params in ran.refused.items():
         err.print(f"  {len(params):,} left out, e.g. {params[0]}: {reason}", style="yellow", markup=False)
-    table(best, title=f"best of run {ran.run_id}, by the mean Sharpe ratio after costs; titan backtest show {ran.run_id} has more")
+    table(
+        best,
+        title=f"best of run {ran.run_id}, by the mean Sharpe ratio after costs; titan backtest show {ran.run_id} has more",
+    )

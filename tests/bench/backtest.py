@@ -25,7 +25,9 @@ def main() -> None:
     """Print the figures one after the other."""
     for bars in (4_000, 40_000):
         # Hours for the longer one: so many days there have not been.
-        history = History(bars, END, timeframe="1D" if bars == 4_000 else "1h", prepare="update config.signal set is_enabled = false")
+        history = History(
+            bars, END, timeframe="1D" if bars == 4_000 else "1h", prepare="update config.signal set is_enabled = false"
+        )
         rounds = ROUNDS if bars == 4_000 else 1
         _beside_vectorbt(history, rounds)
         if bars == 4_000:
@@ -71,7 +73,10 @@ def _beside_vectorbt(history: History, rounds: int) -> None:
         f"{trials} pairs of means over {history.symbols} instruments of {history.bars:,} bars, trades and metrics stored; "
         f"medians of {rounds}"
     )
-    print(f"  Titan     {median(ours):6.1f} s, of them {steps['compiling']:.1f} compiling; peak memory of the server {max(memory) / 1e6:,.0f} MB")
+    print(
+        f"  Titan     {median(ours):6.1f} s, of them {steps['compiling']:.1f} compiling; "
+        f"peak memory of the server {max(memory) / 1e6:,.0f} MB"
+    )
     print("            " + ", ".join(f"{name} {taken:.1f}" for name, taken in steps.items()))
     print(f"  vectorbt  {median(theirs):6.1f} s once compiled; peak memory of the process {found['memory'] / 1e6:,.0f} MB")
     with connect() as connection:
@@ -82,7 +87,7 @@ def _beside_vectorbt(history: History, rounds: int) -> None:
 
 
 def _one_core(history: History) -> None:
-    """What a bar costs where nothing runs beside: means, signals, trades, fees, equity and drawdown of two accounts, metrics."""
+    """What a bar costs where nothing runs beside: means, signals, trades, equity and drawdown of two accounts, metrics."""
     before = os.environ.get("PGOPTIONS")
     os.environ["PGOPTIONS"] = ONE_CORE
     rates = []

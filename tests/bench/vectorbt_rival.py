@@ -22,8 +22,10 @@ warnings.simplefilter("ignore")
 import vectorbt  # noqa: E402
 
 
-def sweep(opens: Any, closes: Any, fast: list[int], slow: list[int], frequency: str) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """Trades and metrics of every pair on every instrument, at 10 and 5 hundredths of a per cent, filled at the next open."""
+def sweep(
+    opens: Any, closes: Any, fast: list[int], slow: list[int], frequency: str
+) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Trades and metrics of every pair on every instrument, with fees of 0.1 and slippage of 0.05 %, at the next open."""
     pairs = [(a, b) for a in fast for b in slow]
     quick = vectorbt.MA.run(closes, [a for a, _ in pairs], short_name="fast")
     tardy = vectorbt.MA.run(closes, [b for _, b in pairs], short_name="slow")
@@ -69,7 +71,8 @@ def main() -> None:
     begun = perf_counter()
     with connect() as connection:
         rows = connection.execute(
-            "select instrument_id, opened_at, open, close from bars.fct_bars where timeframe = %s order by 1, 2", (timeframe,)
+            "select instrument_id, opened_at, open, close from bars.fct_bars where timeframe = %s order by 1, 2",
+            (timeframe,),
         ).fetchall()
     bars = pandas.DataFrame(rows, columns=["instrument", "opened_at", "open", "close"])
     del rows

@@ -15,9 +15,11 @@ import pytest
 from ingest.adjustments import load_adjustments
 from ingest.sources.adjustments import Adjustment, read_adjustments
 from ingest.sources.files import FileOptions
-from tests.warehouse import DATABASE, TEMPLATE, Row, Warehouse, create_database, instant, make_batch
+from tests.warehouse import BARS_ALONE, DATABASE, TEMPLATE, Row, Warehouse, create_database, instant, make_batch
 from titan.errors import SourceError, UsageError
 from titan.loads import load_files
+
+MODELS = BARS_ALONE
 
 NEW_YORK = ZoneInfo("America/New_York")
 START = date(2024, 3, 4)  # a Monday; the clocks go forward on Sunday the 10th

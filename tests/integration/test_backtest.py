@@ -1,4 +1,4 @@
-"""Signals, accounts and metrics of the stored signals and of runs: against other backtesters, published cases, and each other."""
+"""Accounts and metrics of stored signals and of runs: against other backtesters, published cases, and each other."""
 
 from __future__ import annotations
 
@@ -58,13 +58,18 @@ def series_of(warehouse: Warehouse, signal: str, symbol: str) -> tuple[pandas.Da
     """Bars with whether a signal to enter or leave is known before their open, trades, and equity."""
     where = "inner join bars.dim_instrument using (instrument_id) where symbol = %s and timeframe = '1D'"
     bars = frame(
-        warehouse, f"select opened_at, closed_at, open, high, low, close, volume from bars.fct_bars {where} order by 1", symbol
+        warehouse,
+        f"select opened_at, closed_at, open, high, low, close, volume from bars.fct_bars {where} order by 1",
+        symbol,
     ).set_index("opened_at")
     events = frame(warehouse, f"select known_at, action from signals.fct_signals {where} and signal = %s", symbol, signal)
     for action in ("entry", "exit"):
         bars[action] = bars.index.isin(events.loc[events.action == action, "known_at"])
     trades = frame(
-        warehouse, f"select trade.* from backtest.fct_strategy_trade as trade {where} and signal = %s order by 1", symbol, signal
+        warehouse,
+        f"select trade.* from backtest.fct_strategy_trade as trade {where} and signal = %s order by 1",
+        symbol,
+        signal,
     ).sort_values("trade_number")
     equity = frame(
         warehouse, f"select equity.* from backtest.fct_strategy_equity as equity {where} and signal = %s", symbol, signal
@@ -153,7 +158,7 @@ def test_metrics_are_the_published_ones(warehouse: Warehouse, shared: Path) -> N
             for at, value in enumerate(values):
                 returned = None if value is None else float(value)
                 warehouse.query(
-                    "insert into backtest.portfolio_return values (%s, %s, %s, 1, 1, %s, %s, %s, %s)",
+                    "insert into backtest.portfolio_return values (%s, %s, %s, 1, %s, %s, %s, %s, 1)",
                     timeframe, instant("2024-01-01") + timedelta(days=at), name, *[returned] * 4,
                 )  # fmt: skip
         names[name] = len(values)
@@ -222,7 +227,13 @@ def test_the_normal_distribution(untouched: Warehouse) -> None:
 
 def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
     """A run computes its features itself and sums up without storing equity: the metrics are those of the models."""
-    for signal in ("ema_crossover_9_21", "macd_bollinger_20_2", "rsi_mean_revert_14", "atr_breakout_20_14", "ema_rsi_9_21_14"):
+    for signal in (
+        "ema_crossover_9_21",
+        "macd_bollinger_20_2",
+        "rsi_mean_revert_14",
+        "atr_breakout_20_14",
+        "ema_rsi_9_21_14",
+    ):
         stored = backtest.stored_signal(real.connection, signal)
         ran = backtest.run(
             real.connection,
@@ -233,8 +244,8 @@ def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
             manifest=real.manifest,
         )  # fmt: skip
         columns = (
-            "instrument_id, account, bars, exposure, total_return, cagr, volatility, sharpe, sortino, calmar, maximum_drawdown, "
-            "skewness, kurtosis, probabilistic_sharpe, trades, win_rate, profit_factor"
+            "instrument_id, account, bars, exposure, total_return, cagr, volatility, sharpe, sortino, calmar, "
+            "maximum_drawdown, skewness, kurtosis, probabilistic_sharpe, trades, win_rate, profit_factor"
         )
         found = real.query(f"select {columns} from lab.metric where run_id = %s order by 1, 2", ran.run_id)
         expected = real.query(
@@ -265,7 +276,9 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
         manifest=real.manifest,
     )
     assert (ran.bars, ran.instruments, ran.trials) == (365, 1, 1)
-    ours = real.query("select entry_at, exit_at, clean_return from lab.trade where run_id = %s order by entry_at", ran.run_id)
+    ours = real.query(
+        "select entry_at, exit_at, clean_return from lab.trade where run_id = %s order by entry_at", ran.run_id
+    )
     stored = real.query(
         "select entry_at, exit_at, clean_return from backtest.fct_strategy_trade inner join bars.dim_instrument "
         "using (instrument_id) where signal = 'ema_crossover_9_21' and symbol = 'BTC/USDT' and entry_known_at >= %s "
@@ -332,7 +345,7 @@ def test_grids_are_read() -> None:
         "k": [1, 1.5, 2, 2.5, 3],
     }
     for wrong in ("fast", "fast=", "=5", "fast=x", "fast=5..1", "fast=1..5:0", "fast=nan", "fast=1..1000000", "Fast=1"):
-        with pytest.raises(UsageError, match="fast|=5|Fast"):
+        with pytest.raises(UsageError, match=r"fast|=5|Fast"):
             backtest.parse_grid([wrong])
 
 
@@ -365,7 +378,8 @@ WRONG = {
     "fast not below slow": ("ema_crossover", {"fast": 21, "slow": 9}, {}, "parameter 'slow' is 9, outside 22"),
     "an indicator that is not there": (
         "ema_crossover", {"fast": 9, "slow": 22}, {},
-        "reads the feature ema_22, which no enabled row of config.indicator makes; it would be ('ema_22', 'ema', '{\"period\": 22}')",
+        "reads the feature ema_22, which no enabled row of config.indicator makes; "
+        "it would be ('ema_22', 'ema', '{\"period\": 22}')",
     ),
     "text for a number": ("ema_crossover", {"fast": "9", "slow": 21}, {}, "parameter 'fast' is \"9\", not a number"),
     "a stop beyond the price": ("ema_crossover", {"fast": 9, "slow": 21}, {"stop_loss": 1.5}, "'stop_loss' is 1.5, outside"),
@@ -406,7 +420,8 @@ def test_a_new_signal_is_there_after_the_next_build(real: Warehouse) -> None:
     real.build()
     assert real.value("select count(*) from signals.fct_signals_sma_crossover where signal = 'golden_cross_20_50'") > 20
     snapshot = real.query(
-        "select sma_20, sma_50, feature_hash from signals.fct_signals_sma_crossover where signal = 'golden_cross_20_50' limit 1"
+        "select sma_20, sma_50, feature_hash from signals.fct_signals_sma_crossover "
+        "where signal = 'golden_cross_20_50' limit 1"
     )[0]
     assert snapshot[0] is not None
     assert snapshot[1] is not None

@@ -12,8 +12,10 @@ import pytest
 from ingest.sources.files import FileOptions
 from tests import brute_force
 from tests.brute_force import Bar, Calendar
-from tests.warehouse import Warehouse
+from tests.warehouse import BARS_ALONE, Warehouse
 from titan.loads import load_files
+
+MODELS = BARS_ALONE
 
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400}
 

@@ -14,8 +14,10 @@ import pytest
 
 from tests import brute_force
 from tests.brute_force import UNPLANNED
-from tests.warehouse import Row, Warehouse, instant, make_batch
+from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.errors import GateError
+
+MODELS = BARS_ALONE
 
 NEW_YORK = ZoneInfo("America/New_York")
 HOLIDAY = date(2024, 2, 6)  # a Tuesday like any other

@@ -63,7 +63,9 @@ CASES = {
     "a gap through a stop fills at the open": Case(
         [*flat(100, 100), (80, 100, 80, 99)], [(0, "entry", "long")], {"stop_loss": 0.1}
     ),
-    "a target fills at its level": Case([*flat(100, 100), (100, 125, 100, 99)], [(0, "entry", "long")], {"take_profit": 0.2}),
+    "a target fills at its level": Case(
+        [*flat(100, 100), (100, 125, 100, 99)], [(0, "entry", "long")], {"take_profit": 0.2}
+    ),
     "a gap through a target fills at the open": Case(
         [*flat(100, 100), (130, 130, 50, 99)], [(0, "entry", "long")], {"take_profit": 0.2, "stop_loss": 0.1}
     ),
@@ -120,7 +122,9 @@ CASES = {
         [(0, "entry", "long"), (1, "exit", "long"), (2, "entry", "long"), (3, "exit", "long")],
     ),
     "the delisted leave at the last traded close": Case(
-        [*flat(100, 100), (110, 110, 110, 120), (120, 120, 120, 120, 0), *flat(500)], [(0, "entry", "long")], delisted_after=3
+        [*flat(100, 100), (110, 110, 110, 120), (120, 120, 120, 120, 0), *flat(500)],
+        [(0, "entry", "long")],
+        delisted_after=3,
     ),
     "orders fill on a finer timeframe": Case(
         [(float(at), at + 0.5, at - 0.5, float(at)) for at in range(100, 172)],
@@ -141,8 +145,8 @@ def batch_of(case: Case, symbol: str) -> Batch:
     candles = empty_candles(len(case.bars))
     for at, (opened, high, low, close, *volume) in enumerate(case.bars):
         candles[at] = (
-            at + 1, 0, microseconds(START + case.step * at), opened, max(high, opened, close), min(low, opened, close), close,
-            volume[0] if volume else 1.0, 0, False, 0, False,
+            at + 1, 0, microseconds(START + case.step * at), opened, max(high, opened, close), min(low, opened, close),
+            close, volume[0] if volume else 1.0, 0, False, 0, False,
         )  # fmt: skip
     return Batch(
         source="test",
@@ -208,7 +212,7 @@ def traded(manifest: Any) -> Iterator[tuple[Warehouse, Results]]:
         warehouse.query(
             f"""
             insert into backtest.{table}
-            select instrument_id, '1D', 'case_' || substring(symbol from 5 for length(symbol) - 8), made.*
+            select instrument_id, '1D', made.*, 'case_' || substring(symbol from 5 for length(symbol) - 8)
             from bars.dim_instrument
             cross join lateral {function}(
                 'case_' || substring(symbol from 5 for length(symbol) - 8), instrument_id, '1D', '-infinity'
@@ -218,7 +222,9 @@ def traded(manifest: Any) -> Iterator[tuple[Warehouse, Results]]:
     use_database(DATABASE)
     found: Results = {
         name: {
-            table: warehouse_rows(warehouse, f"select * from backtest.{table} where signal = 'case_{number}' order by {order}")
+            table: warehouse_rows(
+                warehouse, f"select * from backtest.{table} where signal = 'case_{number}' order by {order}"
+            )
             for table, order in (
                 ("fill", "fill_number"),
                 ("fct_strategy_trade", "trade_number"),
@@ -390,7 +396,9 @@ def test_costs_are_those_of_the_table(results: Results) -> None:
     assert leave["borrow"] == pytest.approx(notional * 0.02 * 4)
     (trade,) = results["a short pays for what it borrows by the day"]["fct_strategy_trade"]
     assert trade["realistic_profit"] == pytest.approx(leave["realistic_cash"] - 1)
-    equity = [row["realistic_equity"] for row in results["a short pays for what it borrows by the day"]["fct_strategy_equity"]]
+    equity = [
+        row["realistic_equity"] for row in results["a short pays for what it borrows by the day"]["fct_strategy_equity"]
+    ]
     assert equity[1] - equity[2] == pytest.approx(notional * 0.02)
     assert equity[2] - equity[3] == pytest.approx(notional * 0.02)
 
@@ -417,7 +425,7 @@ def test_a_walk_is_taken_up_anywhere(traded: tuple[Warehouse, Results]) -> None:
             differing = warehouse.query(
                 f"""
                 with again as (
-                    select instrument_id, '1D' as timeframe, signal, made.*
+                    select instrument_id, '1D' as timeframe, made.*, signal
                     from (select distinct instrument_id, signal from backtest.fct_strategy_equity) as series
                     cross join lateral {function}(signal, instrument_id, '1D', %s) as made
                 )

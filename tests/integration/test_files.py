@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.sources.files import FileOptions
-from tests.warehouse import Warehouse
+from tests.warehouse import BARS_ALONE, Warehouse
 from titan.errors import SourceError, TitanError, UsageError
 from titan.loads import LoadReport, load_files
+
+MODELS = BARS_ALONE
 
 HEADER = "timestamp,open,high,low,close,volume"
 GOOD = "2024-01-01T00:00:00Z,10,12,9,11,5\n2024-01-01T01:00:00Z,11,13,10,12,6\n2024-01-01T02:00:00Z,12,14,11,13,7"

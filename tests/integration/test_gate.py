@@ -17,9 +17,11 @@ from expectations.results import of_batch
 from expectations.settings import READABLE
 from ingest.promotion import Promoted
 from ingest.sources.files import FileOptions
-from tests.warehouse import Row, Warehouse, instant, make_batch
+from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.errors import GateError, TitanError, UsageError
 from titan.loads import LoadReport, load_files
+
+MODELS = BARS_ALONE
 
 START = instant("2024-01-01")
 CANDLES = "select opened_at, open, high, low, close, volume, quote_volume, trade_count from raw.ohlcv"

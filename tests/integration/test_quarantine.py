@@ -11,9 +11,11 @@ import pytest
 from ingest import quarantine
 from ingest.quarantine import Selection
 from tests.commands import titan
-from tests.warehouse import Row, Warehouse, instant, make_batch
+from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.errors import UsageError
 from titan.loads import FileOptions, load_files
+
+MODELS = BARS_ALONE
 
 HEADER = "timestamp,open,high,low,close,volume,quote_volume"
 ROWS = [f"2024-01-01T{hour:02}:00:00Z,10,12,9,11,5,50" for hour in range(24)]

@@ -12,7 +12,9 @@ import psycopg
 import pytest
 
 from tests import brute_force
-from tests.warehouse import Row, Warehouse, instant, make_batch
+from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
+
+MODELS = BARS_ALONE
 
 INSERTED = {
     "45m": ("45 minutes", "MIN", 45, None, None, None, "intraday", "none", False, False, False, False, True, 45),

@@ -88,12 +88,14 @@ builds = st.tuples(
     ),
 )
 failures = st.tuples(
-    st.just("fail"), st.sampled_from(["bars.rollup_stored", "bars.multi_day", "bars.gap", "features.bar_features", "backtest.fill"])
+    st.just("fail"),
+    st.sampled_from(["bars.rollup_stored", "bars.multi_day", "bars.gap", "features.bar_features", "backtest.fill"]),
 )
 
 # A first build stands on some history; what comes after it is what incremental builds have to get right.
 steps = st.one_of(
-    loads, loads, loads, deletions, edits, observations, builds, failures, holidays, timeframe_edits, adjustments, indicators,
+    loads, loads, loads, deletions, edits, observations, builds, failures, holidays, timeframe_edits, adjustments,
+    indicators,
     signals, costs, delistings,
 )  # fmt: skip
 histories = st.builds(
@@ -214,7 +216,9 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
         case ("delist", symbol, position):
             warehouse.query("delete from config.delisting where symbol = %s", symbol)
             if position:
-                warehouse.query("insert into config.delisting values ('test', 'spot', %s, %s)", symbol, opened_at(symbol, position))
+                warehouse.query(
+                    "insert into config.delisting values ('test', 'spot', %s, %s)", symbol, opened_at(symbol, position)
+                )
         case ("build", selection):
             warehouse.build(*(["--select", selection] if selection else []))
         case ("fail", table):
@@ -272,7 +276,7 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
         ("load", "HOUR/USD", 50, 5, 1, 0, False, False),
     ]
 )
-@example(  # signals come and go, are traded otherwise and at other costs, while candles come late and an instrument is delisted
+@example(  # signals come and go and are traded otherwise, candles come late, an instrument is delisted
     history=[
         ("load", "HOUR/USD", 0, 60, 1, 0, False, False),
         ("load", "DAY/USD", 0, 30, 1, 0, False, False),

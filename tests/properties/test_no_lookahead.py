@@ -116,8 +116,8 @@ LEAKS = {
     "backtest.fill": (
         "macros/backtest/fill_walk.sql",
         "    open bars for\n    select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close",
-        "    open bars for\n    select bar.opened_at, bar.closed_at, lead(bar.open, 1, bar.open) over (order by bar.closed_at),\n"
-        "      bar.high, bar.low, bar.close",
+        "    open bars for\n    select bar.opened_at, bar.closed_at,\n"
+        "      lead(bar.open, 1, bar.open) over (order by bar.closed_at) as open, bar.high, bar.low, bar.close",
     ),
 }
 

@@ -97,6 +97,43 @@ create table lab.equity (
 );
 comment on table lab.equity is 'One row per bar of the trial of a run with the best mean realistic Sharpe ratio.';
 
+create view lab.portfolio_equity as
+with bar as (
+    select
+        run_id,
+        trial,
+        closed_at,
+        instrument_id,
+        clean_equity / nullif(lag(clean_equity, 1, 1::double precision) over series, 0) - 1 as clean_return,
+        realistic_equity / nullif(lag(realistic_equity, 1, 1::double precision) over series, 0) - 1 as realistic_return,
+        realistic_hold_equity / nullif(lag(realistic_hold_equity, 1, 1::double precision) over series, 0) - 1
+            as realistic_hold_return
+    from lab.equity
+    window series as (partition by run_id, trial, instrument_id order by closed_at)
+),
+compounded as (
+    select
+        run_id,
+        trial,
+        closed_at,
+        backtest.product(1 + coalesce(avg(clean_return order by instrument_id), 0)) over bars as clean_equity,
+        backtest.product(1 + coalesce(avg(realistic_return order by instrument_id), 0)) over bars as realistic_equity,
+        backtest.product(1 + coalesce(avg(realistic_hold_return order by instrument_id), 0)) over bars
+            as realistic_hold_equity
+    from bar
+    group by run_id, trial, closed_at
+    window bars as (partition by run_id, trial order by closed_at)
+)
+select
+    compounded.*,
+    clean_equity / greatest(1, max(clean_equity) over bars) - 1 as clean_drawdown,
+    realistic_equity / greatest(1, max(realistic_equity) over bars) - 1 as realistic_drawdown,
+    realistic_hold_equity / greatest(1, max(realistic_hold_equity) over bars) - 1 as realistic_hold_drawdown
+from compounded
+window bars as (partition by run_id, trial order by closed_at);
+comment on view lab.portfolio_equity is
+'One row per bar of the best trial of a run, in equal parts over its instruments, every bar anew.';
+
 create function lab.refuse_change() returns trigger language plpgsql as $$
 begin
     raise exception 'lab.% is history: rows are added and stay as they are', tg_table_name;

@@ -8,19 +8,9 @@
 {% macro equity_walk(name, from, standing=none) -%}
 create or replace function {{ name }}(series_signal text, series_instrument integer, series_timeframe text, first_at timestamptz)
 returns table (
-  opened_at timestamptz,
-  closed_at timestamptz,
-  close float8,
-  holding float8,
-  realistic_holding float8,
-  {%- for account in accounts() %}
-  {{ account }}_equity float8,
-  {{ account }}_return float8,
-  {{ account }}_peak float8,
-  {{ account }}_drawdown float8,
+  {%- for column, type in equity_columns().items() %}
+  {{ column }} {{ type }}{{ ',' if not loop.last }}
   {%- endfor %}
-  hold_quantity float8,
-  realistic_hold_quantity float8
 )
 language plpgsql stable strict parallel safe cost 1000000 as $equity$
 #variable_conflict use_column
@@ -161,26 +151,18 @@ begin
       valued.{{ account }}_equity / nullif(
         lag(valued.{{ account }}_equity, 1, last.{{ account }}_equity) over bars, 0
       ) - 1 as {{ account }}_return,
-      greatest(last.{{ account }}_peak, max(valued.{{ account }}_equity) over bars) as {{ account }}_peak
+      greatest(last.{{ account }}_peak, max(valued.{{ account }}_equity) over bars) as {{ account }}_peak,
+      valued.{{ account }}_equity / greatest(last.{{ account }}_peak, max(valued.{{ account }}_equity) over bars) - 1
+        as {{ account }}_drawdown
       {%- endfor %}
     from valued
     window bars as (order by valued.closed_at)
   )
 
   select
-    followed.opened_at,
-    followed.closed_at,
-    followed.close,
-    followed.holding,
-    followed.realistic_holding,
-    {%- for account in accounts() %}
-    followed.{{ account }}_equity,
-    followed.{{ account }}_return,
-    followed.{{ account }}_peak,
-    followed.{{ account }}_equity / followed.{{ account }}_peak - 1 as {{ account }}_drawdown,
+    {%- for column in equity_columns() %}
+    followed.{{ column }}{{ ',' if not loop.last }}
     {%- endfor %}
-    followed.hold_quantity,
-    followed.realistic_hold_quantity
   from followed;
 end
 $equity$
@@ -189,3 +171,16 @@ $equity$
 
 {#- The accounts that are kept of a signal: as if trading were free, with its costs, and both for who buys and holds. -#}
 {% macro accounts() %}{{ return(['clean', 'realistic', 'hold', 'realistic_hold']) }}{% endmacro %}
+
+
+{#- The columns of an account's value at a bar: {name: type}. -#}
+{% macro equity_columns() %}
+  {% set columns = {
+    'opened_at': 'timestamptz', 'closed_at': 'timestamptz', 'close': 'float8', 'holding': 'float8', 'realistic_holding': 'float8'
+  } %}
+  {% for account in accounts() %}
+    {% for name in ['equity', 'return', 'peak', 'drawdown'] %}{% do columns.update({account ~ '_' ~ name: 'float8'}) %}{% endfor %}
+  {% endfor %}
+  {% do columns.update({'hold_quantity': 'float8', 'realistic_hold_quantity': 'float8'}) %}
+  {{ return(columns) }}
+{% endmacro %}

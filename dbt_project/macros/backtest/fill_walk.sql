@@ -11,7 +11,9 @@
 {% macro fill_walk(name, from, standing=none, is_sparse=false) -%}
 create or replace function {{ name }}(series_signal text, series_instrument integer, series_timeframe text, first_at timestamptz)
 returns table (
-  {{ fill_columns() }}
+  {%- for column, type in fill_columns().items() %}
+  {{ column }} {{ type }}{{ ',' if not loop.last }}
+  {%- endfor %}
 )
 language plpgsql stable strict parallel safe cost 1000000 as $walk$
 #variable_conflict use_column
@@ -311,36 +313,39 @@ $walk$
 {%- endmacro %}
 
 
-{% macro fill_columns() -%}
-closed_at timestamptz,
-  fill_number integer,
-  opened_at timestamptz,
-  filled_at timestamptz,
-  action text,
-  direction text,
-  reason text,
-  known_at timestamptz,
-  trade_number integer,
-  price float8,
-  realistic_price float8,
-  quantity float8,
-  realistic_quantity float8,
-  fee float8,
-  entry_known_at timestamptz,
-  entry_at timestamptz,
-  entry_price float8,
-  realistic_entry_price float8,
-  entry_fee float8,
-  borrow float8,
-  cash float8,
-  holding float8,
-  realistic_cash float8,
-  realistic_holding float8,
-  borrow_per_day float8,
-  settled_at timestamptz,
-  last_trade_number integer,
-  units backtest.unit[]
-{%- endmacro %}
+{#- The columns that a fill has beside its series: {name: type}. -#}
+{% macro fill_columns() %}
+  {{ return({
+    'closed_at': 'timestamptz',
+    'fill_number': 'integer',
+    'opened_at': 'timestamptz',
+    'filled_at': 'timestamptz',
+    'action': 'text',
+    'direction': 'text',
+    'reason': 'text',
+    'known_at': 'timestamptz',
+    'trade_number': 'integer',
+    'price': 'float8',
+    'realistic_price': 'float8',
+    'quantity': 'float8',
+    'realistic_quantity': 'float8',
+    'fee': 'float8',
+    'entry_known_at': 'timestamptz',
+    'entry_at': 'timestamptz',
+    'entry_price': 'float8',
+    'realistic_entry_price': 'float8',
+    'entry_fee': 'float8',
+    'borrow': 'float8',
+    'cash': 'float8',
+    'holding': 'float8',
+    'realistic_cash': 'float8',
+    'realistic_holding': 'float8',
+    'borrow_per_day': 'float8',
+    'settled_at': 'timestamptz',
+    'last_trade_number': 'integer',
+    'units': 'backtest.unit[]',
+  }) }}
+{% endmacro %}
 
 
 {#- What shorts cost from one moment until another. -#}

@@ -27,6 +27,7 @@
   {% set readable = readable_features(program) %}
   {% set from = {
     'signals': work ~ 'signal', 'events': work ~ 'event', 'bars': work ~ 'bar', 'costs': work ~ 'cost', 'fills': work ~ 'fill',
+    'series': work ~ 'series',
     'delistings': source('config', 'delisting')
   } %}
   {{ return(tojson({'refused': refused, 'steps': [
@@ -34,7 +35,7 @@
     ['features', walk_function(program, work ~ 'walk', 'lab.nothing') ~ ';' ~ lab_features(work, program, grid)],
     ['signals', lab_events(work, grid, readable, spec)],
     ['trades', fill_walk(work ~ 'fills', from, is_sparse=true) ~ ';' ~ lab_fills(work)],
-    ['metrics', series_sums(work ~ 'sums', from) ~ ';' ~ lab_metrics(work, spec)],
+    ['metrics', series_sums(work ~ 'sums', from, (timeframes | unique | list | length) == 1) ~ ';' ~ lab_metrics(work, spec)],
     ['equity of the best', equity_walk(work ~ 'equity', from) ~ ';' ~ lab_equity(work, spec)],
     ['clearing up', lab_drop(work)],
   ]})) }}
@@ -80,7 +81,30 @@ where
     {%- endif %}
 window series as (partition by bar.instrument_id, bar.timeframe order by bar.closed_at);
 alter table {{ work }}bar add primary key (instrument_id, timeframe, closed_at);
-analyze {{ work }}bar
+analyze {{ work }}bar;
+create unlogged table {{ work }}series as
+select
+    spanned.*,
+    last_bar.close as last_close,
+    of_series.bars_per_year
+from (
+    select
+        bar.instrument_id,
+        bar.timeframe,
+        count(*) as bars,
+        min(bar.closed_at) as first_closed_at,
+        max(bar.closed_at) as last_closed_at
+    from {{ work }}bar as bar
+    group by bar.instrument_id, bar.timeframe
+) as spanned
+inner join {{ work }}bar as last_bar
+    on
+        spanned.instrument_id = last_bar.instrument_id
+        and spanned.timeframe = last_bar.timeframe
+        and spanned.last_closed_at = last_bar.closed_at
+inner join {{ ref('bars_per_year') }} as of_series
+    on spanned.instrument_id = of_series.instrument_id and spanned.timeframe = of_series.timeframe;
+analyze {{ work }}series
 {% endmacro %}
 
 
@@ -96,13 +120,11 @@ select
     {%- for feature in program.features if feature.is_stored %},
     {{ feature.sql }} as {{ feature.name }}
     {%- endfor %}
-from (
-    select distinct bar.instrument_id, bar.timeframe
-    from {{ work }}bar as bar
-    where bar.timeframe in (select signal.timeframe from {{ work }}signal as signal)
-) as series
+from {{ work }}series as series
 cross join lateral {{ work }}walk(series.instrument_id, series.timeframe, '-infinity') as walked
-where mod(series.instrument_id, {{ walk_shards() }}) = {{ shard }}
+where
+    mod(series.instrument_id, {{ walk_shards() }}) = {{ shard }}
+    and series.timeframe in (select signal.timeframe from {{ work }}signal as signal)
 {{ 'union all' if not loop.last }}
 {%- endfor %};
 analyze {{ work }}feature
@@ -142,7 +164,7 @@ analyze {{ work }}event
         series.instrument_id,
         signal.timeframe,
         signal.signal
-    from (select distinct bar.instrument_id, bar.timeframe from {{ work }}bar as bar) as series
+    from {{ work }}series as series
     inner join {{ work }}signal as signal on series.timeframe = signal.timeframe
     where mod(signal.signal::integer, {{ walk_shards() }}) = {{ shard }}
 {% endmacro %}
@@ -227,7 +249,7 @@ from (
     limit 1
 ) as best
 inner join {{ work }}signal as signal on best.trial = signal.signal::integer
-cross join (select distinct bar.instrument_id, bar.timeframe from {{ work }}bar as bar) as series
+cross join {{ work }}series as series
 cross join lateral {{ work }}equity(signal.signal, series.instrument_id, series.timeframe, '-infinity') as valued
 where series.timeframe = signal.timeframe
 {% endmacro %}
@@ -235,7 +257,7 @@ where series.timeframe = signal.timeframe
 
 {% macro lab_drop(work) %}
 drop function {{ work }}walk, {{ work }}fills, {{ work }}sums, {{ work }}equity;
-drop table {{ work }}signal, {{ work }}cost, {{ work }}bar, {{ work }}feature, {{ work }}event, {{ work }}fill, {{ work }}trade, {{ work }}sum
+drop table {{ work }}signal, {{ work }}cost, {{ work }}bar, {{ work }}feature, {{ work }}event, {{ work }}fill, {{ work }}trade, {{ work }}sum, {{ work }}series
 {% endmacro %}
 
 
@@ -243,7 +265,7 @@ drop table {{ work }}signal, {{ work }}cost, {{ work }}bar, {{ work }}feature, {
   The function that sums up the returns of one trial in one instrument, as metric_sums does from rows of fct_strategy_equity, without making
   those rows: it looks only at bars at which something is held or was just left, since at all others the return is zero.
 -#}
-{% macro series_sums(name, from) -%}
+{% macro series_sums(name, from, is_same_timeframe) -%}
 create or replace function {{ name }}(series_signal text, series_instrument integer, series_timeframe text)
 returns table (
   bars_per_year float8,
@@ -265,34 +287,34 @@ language plpgsql stable strict parallel safe cost 1000000 as $sums$
 declare
   last_close float8;
 begin
-  select count(*), min(bar.closed_at), max(bar.closed_at) into bars, first_closed_at, last_closed_at
-  from {{ from.bars }} as bar
-  where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe;
-  select bar.close into last_close
-  from {{ from.bars }} as bar
-  where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe and bar.closed_at = last_closed_at;
-  select of_series.bars_per_year into bars_per_year
-  from {{ ref('bars_per_year') }} as of_series
-  where of_series.instrument_id = series_instrument and of_series.timeframe = series_timeframe;
+  select series.bars, series.first_closed_at, series.last_closed_at, series.last_close, series.bars_per_year
+  into bars, first_closed_at, last_closed_at, last_close, bars_per_year
+  from {{ from.series }} as series
+  where series.instrument_id = series_instrument and series.timeframe = series_timeframe;
   clean_n := bars;
   realistic_n := bars;
 
   with fill as (
-    select distinct on (at_bar.closed_at) at_bar.closed_at, filled.*
+    select distinct on (filled.closed_at) filled.*
     from (
-      select fill.closed_at as filled_at, fill.fill_number, fill.cash, fill.holding, fill.realistic_cash, fill.realistic_holding,
-        fill.borrow_per_day, fill.settled_at
+      select
+        {#- The bar in which it shows; without looking for it where the fill is one of that bar. #}
+        case
+          when {{ is_same_timeframe }} and fill.opened_at < fill.closed_at then fill.closed_at
+          else (
+            select bar.closed_at
+            from {{ from.bars }} as bar
+            where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe and bar.closed_at >= fill.closed_at
+            order by bar.closed_at
+            limit 1
+          )
+        end as closed_at,
+        fill.fill_number, fill.cash, fill.holding, fill.realistic_cash, fill.realistic_holding, fill.borrow_per_day, fill.settled_at
       from {{ from.fills }} as fill
       where fill.instrument_id = series_instrument and fill.timeframe = series_timeframe and fill.signal = series_signal
     ) as filled
-    cross join lateral (
-      select bar.closed_at
-      from {{ from.bars }} as bar
-      where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe and bar.closed_at >= filled.filled_at
-      order by bar.closed_at
-      limit 1
-    ) as at_bar
-    order by at_bar.closed_at, filled.fill_number desc
+    where filled.closed_at is not null
+    order by filled.closed_at, filled.fill_number desc
   ),
 
   state as (
@@ -362,8 +384,8 @@ begin
     count(*) filter (where is_held) / nullif(bars, 0)::float8
     {%- for account in ['clean', 'realistic'] %},
     coalesce(min({{ account }}_equity / greatest({{ account }}_peak, 1)) - 1, 0)
-    {%- for term in return_sums(account ~ '_return').values() %},
-    coalesce(sum({{ term }}), 0)
+    {%- for sum in return_sums(account ~ '_return').values() %},
+    {{ sum }}
     {%- endfor %}
     {%- endfor %}
   into

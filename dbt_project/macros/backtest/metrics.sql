@@ -21,8 +21,8 @@ in_columns as (
             (array_agg({{ account }}_equity order by closed_at desc))[1] as {{ account }}_equity,
             min({{ account }}_drawdown) as {{ account }}_drawdown,
             count({{ account }}_return) as {{ account }}_n
-            {%- for name, term in return_sums(account ~ '_return').items() %},
-                sum({{ term }} order by closed_at) as {{ account }}_{{ name }}
+            {%- for name, sum in return_sums(account ~ '_return', 'order by closed_at').items() %},
+                {{ sum }} as {{ account }}_{{ name }}
             {%- endfor %}
         {%- endfor %}
     from {{ relation }}
@@ -65,16 +65,22 @@ summed as (
 {%- endmacro %}
 
 
-{#- What is summed of the returns of bars: {name: term}. -#}
-{% macro return_sums(value) %}
-  {% set square = value ~ ' * ' ~ value %}
-  {{ return({
-    's1': value,
-    's2': square,
-    's3': square ~ ' * ' ~ value,
-    's4': square ~ ' * ' ~ square,
-    'losses': 'case when ' ~ value ~ ' < 0 then ' ~ square ~ ' else 0 end',
-  }) }}
+{#-
+  What is summed of the returns that are not zero, in the order of the bars: {name: aggregate}. The built-in regression of squares on returns
+  keeps all four moments in one state, by updates that do not cancel (Youngs and Cramer 1971).
+-#}
+{% macro return_sums(value, in_order='') %}
+  {% set given = '(' ~ value ~ ' * ' ~ value ~ ', ' ~ value ~ ' ' ~ in_order ~ ') filter (where ' ~ value ~ ' <> 0)' %}
+  {% set sums = {} %}
+  {% for name, function in {
+    'moved': 'regr_count', 'average': 'regr_avgx', 'average_square': 'regr_avgy', 'sxx': 'regr_sxx', 'sxy': 'regr_sxy', 'syy': 'regr_syy'
+  }.items() %}
+    {% do sums.update({name: function ~ given}) %}
+  {% endfor %}
+  {% do sums.update({
+    'losses': 'sum(' ~ value ~ ' * ' ~ value ~ ' ' ~ in_order ~ ') filter (where ' ~ value ~ ' < 0)'
+  }) %}
+  {{ return(sums) }}
 {% endmacro %}
 
 
@@ -84,7 +90,8 @@ summed as (
 -#}
 {% macro metrics_of_sums(keys) -%}
 {% set by = keys | join(', ') %}
-moment as (
+-- Zeros add nothing to a sum, but count.
+total as (
     select
         {{ by }},
         account,
@@ -96,13 +103,25 @@ moment as (
         equity,
         drawdown,
         nullif(n, 0)::float8 as n,
-        s1 / nullif(n, 0) as mean,
-        losses / nullif(n, 0) as downside,
-        s2 - s1 * s1 / nullif(n, 0) as squares,
-        s2 / nullif(n, 0) as raw_2,
-        s3 / nullif(n, 0) as raw_3,
-        s4 / nullif(n, 0) as raw_4
+        coalesce(average * moved, 0) as s1,
+        coalesce(average_square * moved, 0) as s2,
+        coalesce(sxy + average * moved * average_square, 0) as s3,
+        coalesce(syy + average_square * moved * average_square, 0) as s4,
+        coalesce(sxx + average * moved * average, 0) as squares_from_zero,
+        coalesce(losses, 0) as losses
     from summed
+),
+
+moment as (
+    select
+        total.*,
+        s1 / n as mean,
+        losses / n as downside,
+        squares_from_zero - s1 * s1 / n as squares,
+        s2 / n as raw_2,
+        s3 / n as raw_3,
+        s4 / n as raw_4
+    from total
 ),
 
 shaped as (

@@ -16,7 +16,9 @@ with series as not materialized (
 select
     series.instrument_id,
     series.timeframe,
-    series.signal,
-    valued.*
+    {%- for column in equity_columns() %}
+        valued.{{ column }},
+    {%- endfor %}
+    series.signal
 from {{ feed_series('series') }}
 cross join lateral {{ equity_walk_name() }}(series.signal, series.instrument_id, series.timeframe, series.first_at) as valued

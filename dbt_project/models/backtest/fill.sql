@@ -16,7 +16,9 @@ with series as not materialized (
 select
     series.instrument_id,
     series.timeframe,
-    series.signal,
-    filled.*
+    {%- for column in fill_columns() %}
+        filled.{{ column }},
+    {%- endfor %}
+    series.signal
 from {{ feed_series('series') }}
 cross join lateral {{ fill_walk_name() }}(series.signal, series.instrument_id, series.timeframe, series.first_at) as filled

@@ -10,10 +10,10 @@ of_signal as (
         closed_at,
         signal,
         count(*) as instruments,
-        avg(case when holding <> 0 then 1 else 0 end)::float8 as exposure
-        {%- for account in accounts() %},
-            avg({{ account }}_return order by instrument_id) as {{ account }}_return
+        {%- for account in accounts() %}
+            avg({{ account }}_return order by instrument_id) as {{ account }}_return,
         {%- endfor %}
+        avg(case when holding <> 0 then 1 else 0 end)::float8 as exposure
     from equity
     group by timeframe, closed_at, signal
 ),
@@ -24,10 +24,10 @@ of_all as (
         closed_at,
         '*' as signal,
         max(instruments) as instruments,
-        avg(exposure order by signal) as exposure
-        {%- for account in accounts() %},
-            avg({{ account }}_return order by signal) as {{ account }}_return
+        {%- for account in accounts() %}
+            avg({{ account }}_return order by signal) as {{ account }}_return,
         {%- endfor %}
+        avg(exposure order by signal) as exposure
     from of_signal
     group by timeframe, closed_at
 )

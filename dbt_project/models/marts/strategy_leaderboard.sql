@@ -13,15 +13,15 @@ with metric as (
         max(bars) as bars,
         max(trades) filter (where account = 'realistic') as trades,
         max(win_rate) filter (where account = 'realistic') as win_rate,
-        max(profit_factor) filter (where account = 'realistic') as profit_factor
-        {%- for name in metrics %},
-            max({{ name }}) filter (where account = 'realistic') as {{ name }}
+        {%- for name in metrics %}
+            max({{ name }}) filter (where account = 'realistic') as {{ name }},
         {%- endfor %}
         {%- for account, prefix in [('clean', 'clean'), ('realistic_hold', 'hold')] %}
-            {%- for name in ['total_return', 'sharpe', 'maximum_drawdown'] %},
-                max({{ name }}) filter (where account = '{{ account }}') as {{ prefix }}_{{ name }}
+            {%- for name in ['total_return', 'sharpe', 'maximum_drawdown'] %}
+                max({{ name }}) filter (where account = '{{ account }}') as {{ prefix }}_{{ name }},
             {%- endfor %}
         {%- endfor %}
+        max(profit_factor) filter (where account = 'realistic') as profit_factor
     from {{ ref('fct_strategy_metric') }}
     group by scope, signal, timeframe, instrument_id
 )
