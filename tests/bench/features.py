@@ -18,7 +18,10 @@ TENFOLD_ROUNDS = 2
 APPENDS = 9
 WINDOWS = 7
 END = datetime(2026, 1, 1, tzinfo=UTC)
-BASE_ALONE = "update config.timeframe set compute_features = timeframe = '1h'"
+BASE_ALONE = """
+update config.timeframe set compute_features = timeframe = '1h';
+update config.signal set is_enabled = false
+"""
 TOUCHED = """
 select sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0) + coalesce(toast_blks_read, 0))
 from pg_statio_user_tables where schemaname in ('bars', 'features')

@@ -324,6 +324,7 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
         ({"timeframe": "25h"}, "no bars of 25h of any instrument"),
         ({"costs": {"fee_bps": -1}}, "fee_bps is -1; it has to be at least 0"),
         ({"execution": {"stop_loss": 2}}, "'stop_loss' is 2, outside"),
+        ({"execution": {"execution_timeframe": "1MO"}}, "execution_timeframe 1MO is longer than 1D"),
         ({"execution": {"stop": 0.1}}, "execution has no 'stop'; it takes pyramiding"),
         ({"execution": {"pyramiding": 2, "fraction": 0.8}}, "is more than the account"),
         ({"grid": {"fast": list(range(2, 202)), "slow": list(range(2, 202))}}, "40,000 combinations; a run has 10,000"),
@@ -383,6 +384,13 @@ WRONG = {
     ),
     "text for a number": ("ema_crossover", {"fast": "9", "slow": 21}, {}, "parameter 'fast' is \"9\", not a number"),
     "a stop beyond the price": ("ema_crossover", {"fast": 9, "slow": 21}, {"stop_loss": 1.5}, "'stop_loss' is 1.5, outside"),
+    "bars that are longer": (
+        "ema_crossover", {"fast": 9, "slow": 21}, {"execution_timeframe": "1W_ISO"},
+        "execution_timeframe 1W_ISO is longer than 1D",
+    ),
+    "bars that there are not": (
+        "ema_crossover", {"fast": 9, "slow": 21}, {"execution_timeframe": "9m"}, "there is no execution_timeframe '9m'",
+    ),
     "a rule that there is not": ("ema_crossover", {"fast": 9, "slow": 21}, {"leverage": 3}, "execution has no 'leverage'"),
 }  # fmt: skip
 
@@ -401,6 +409,10 @@ def test_a_wrong_row_of_configuration_is_named(warehouse: Warehouse) -> None:
         assert "config.signal, row 'wrong'" in failed.message
         assert message in failed.message
         warehouse.query("delete from config.signal where signal = 'wrong'")
+    warehouse.query("insert into config.signal values ('wrong', 'ema_crossover', '2D', '{\"fast\": 9, \"slow\": 21}')")
+    (failed,) = warehouse.run("--select", "dim_signal", "fct_signals").failed
+    assert "no features are computed of timeframe '2D'" in failed.message
+    warehouse.query("delete from config.signal where signal = 'wrong'")
     assert not warehouse.run("--select", "dim_signal", "fct_signals").failed
     for statement in (
         "insert into config.cost values ('x', 'spot', -1, 0, 0)",
@@ -432,6 +444,51 @@ def test_a_new_signal_is_there_after_the_next_build(real: Warehouse) -> None:
     real.build()
     assert real.value("select count(*) from marts.strategy_leaderboard where signal = 'golden_cross_20_50'") == 0
     assert real.value("select count(*) from marts.signal_feed where signal = 'golden_cross_20_50'") == 0
+
+
+def test_positions_that_are_open_across_a_change(warehouse: Warehouse) -> None:
+    """While a position is open, bars come, come late, change and go: every table is what a full refresh makes."""
+    warehouse.query("delete from config.signal")
+    for period in (2, 3):
+        warehouse.query(
+            "insert into config.indicator values (%s, 'ema', %s)", f"ema_{period}", json.dumps({"period": period})
+        )
+    rules = [
+        ("plain", "both", {}),
+        ("stopped", "both", {"stop_loss": 0.02, "take_profit": 0.05}),
+        ("trailed", "long", {"trailing_stop": 0.03}),
+        ("stacked", "long", {"pyramiding": 3, "exit_units": 1}),
+        ("finer", "long", {"execution_timeframe": "1h", "stop_loss": 0.01}),
+    ]
+    for name, direction, execution in rules:
+        warehouse.query(
+            "insert into config.signal values (%s, 'ema_crossover', %s, '{\"fast\": 2, \"slow\": 3}', %s, %s)",
+            name,
+            "4h" if name == "finer" else "1h",
+            direction,
+            json.dumps(execution),
+        )
+    start = instant("2024-01-01")
+
+    def rows(first: int, last: int, version: int = 0) -> list[Row]:
+        return [
+            Row(start + timedelta(hours=at), 100 + 5 * math.sin(at / 6) + at % 3 + version * 0.5, "X/USD", at % 13)
+            for at in range(first, last)
+        ]
+
+    warehouse.load(make_batch(rows(24, 200)))
+    warehouse.build()
+    for name, _, _ in rules:
+        assert warehouse.value("select count(*) from backtest.fct_strategy_trade where signal = %s", name) > 2, name
+    for change in (rows(200, 204), rows(190, 191, 1), rows(100, 102, 1), rows(0, 24), rows(204, 240)):
+        before = warehouse.value("select count(*) from backtest.fct_strategy_trade where is_open")
+        warehouse.load(make_batch(change))
+        warehouse.build()
+        incremental = warehouse.contents()
+        assert before + warehouse.value("select count(*) from backtest.fct_strategy_trade where is_open") > 0
+        warehouse.build("--full-refresh")
+        full = warehouse.contents()
+        assert [table for table in full if full[table] != incremental[table]] == []
 
 
 def test_the_hash_of_a_snapshot_can_be_computed_elsewhere(real: Warehouse) -> None:

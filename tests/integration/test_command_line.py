@@ -23,6 +23,7 @@ def commands() -> list[list[str]]:
     found = [["db", name] for name in ("start", "stop", "status", "url")]
     found += [["load", name] for name in ("file", "exchange", "adjustments", "synthetic")]
     found += [["gate", name] for name in ("list", "show", "docs")]
+    found += [["backtest", name] for name in ("run", "show")]
     found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
     found += [["storage", name] for name in ("show", "apply")]
     return [*found, ["delete"], ["build"], ["run"], ["poll"], ["status"], ["reconcile"]]

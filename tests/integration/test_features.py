@@ -13,7 +13,9 @@ import numpy
 import pytest
 
 from ingest.deletion import delete
-from tests.warehouse import Row, Warehouse, instant, make_batch
+from tests.warehouse import FEATURES_ALONE, Row, Warehouse, instant, make_batch
+
+MODELS = FEATURES_ALONE
 
 START = instant("2024-01-01")
 

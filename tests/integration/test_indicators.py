@@ -15,7 +15,9 @@ import pytest
 
 from ingest.batch import Batch, Market, empty_candles
 from ingest.timeframes import TIMEFRAMES
-from tests.warehouse import Warehouse, microseconds
+from tests.warehouse import FEATURES_ALONE, Warehouse, microseconds
+
+MODELS = FEATURES_ALONE
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 PRICES = ("open", "high", "low", "close", "volume")

@@ -1,3 +1,17 @@
+{#- CTE `series`: each enabled signal in each instrument. -#}
+{% macro traded_series() -%}
+series as not materialized (
+    select
+        instrument.instrument_id,
+        signal.timeframe,
+        signal.signal
+    from {{ ref('dim_instrument') }} as instrument
+    cross join {{ ref('dim_signal') }} as signal
+    where signal.is_enabled
+)
+{%- endmacro %}
+
+
 {#- The functions of the living results, over the signals that are stored. -#}
 {% macro living_fill_walk() %}
   {{ return(fill_walk('fills', {

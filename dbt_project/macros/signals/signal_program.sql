@@ -23,7 +23,30 @@
     {% do execution_rules(signal) %}
     {% do signals.append(signal) %}
   {% endfor %}
+  {% do refuse_timeframes(signals) %}
   {{ return(signals) }}
+{% endmacro %}
+
+
+{#- A signal needs bars with features, and is traded on bars that are not longer than they are. -#}
+{% macro refuse_timeframes(signals) %}
+  {% if execute and flags.INTROSPECT and run_query("select to_regclass('bars.dim_timeframe') is not null").rows[0][0] %}
+    {% set known = {} %}
+    {% for row in run_query("select timeframe, duration_seconds, compute_features from bars.dim_timeframe").rows %}
+      {% do known.update({row['timeframe']: row}) %}
+    {% endfor %}
+    {% for signal in signals %}
+      {% set timeframe = signal.row.timeframe %}
+      {% set traded = signal.row.execution.get('execution_timeframe', timeframe) %}
+      {% if timeframe not in known or not known[timeframe]['compute_features'] %}
+        {% do refuse_row(signal, "no features are computed of timeframe '" ~ timeframe ~ "' (config.timeframe.compute_features)", is_fatal=true) %}
+      {% elif traded not in known %}
+        {% do refuse_row(signal, "there is no execution_timeframe '" ~ traded ~ "' in config.timeframe", is_fatal=true) %}
+      {% elif known[traded]['duration_seconds'] > known[timeframe]['duration_seconds'] %}
+        {% do refuse_row(signal, 'execution_timeframe ' ~ traded ~ ' is longer than ' ~ timeframe, is_fatal=true) %}
+      {% endif %}
+    {% endfor %}
+  {% endif %}
 {% endmacro %}
 
 

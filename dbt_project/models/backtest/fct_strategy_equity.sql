@@ -3,15 +3,7 @@
     indexes=[['closed_at']], pre_hook='{{ create_equity_walk() }}'
 ) }}
 
-with series as not materialized (
-    select
-        instrument.instrument_id,
-        signal.timeframe,
-        signal.signal
-    from {{ ref('dim_instrument') }} as instrument
-    cross join {{ ref('dim_signal') }} as signal
-    where signal.is_enabled
-)
+with {{ traded_series() }}
 
 select
     series.instrument_id,
