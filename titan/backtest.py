@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from titan import dbt
@@ -110,14 +111,21 @@ def stored_signal(connection: Connection, signal: str) -> dict[str, Any]:
 
 
 def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text: None, manifest: Any = None) -> Ran:
-    """Try every combination on every instrument and keep what came of it in schema lab, in one transaction.
+    """Try every combination on every instrument and keep what came of it in schema lab, in a transaction of its own.
+
+    What the connection has begun before is committed.
 
     Raises UsageError for what cannot be run, and BuildError where the project cannot be compiled.
     """
     begun = time.monotonic()
     trials = _combinations(wanted)
     instruments = _instruments(connection, wanted)
+    if connection.info.transaction_status == TransactionStatus.INTRANS:
+        connection.commit()
     with connection.transaction():
+        # One state of the data for all steps; a full refresh that would swap tables meanwhile waits.
+        connection.execute("set transaction isolation level repeatable read")
+        connection.execute("lock table bars.fct_bars, bars.gap, bars.observed, features.bars_per_year in access share mode")
         run_id = _value(connection, "select nextval('lab.run_id_seq')")
         progress("compiling")
         steps, refused = _compile(run_id, wanted, trials, instruments, manifest)

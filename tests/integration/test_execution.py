@@ -57,6 +57,9 @@ CASES = {
     "an exit calls off an entry that still waits": Case(
         [*flat(10), (10, 10, 10, 10, 0), *flat(10, 10)], [(0, "entry", "long"), (1, "exit", "long")]
     ),
+    "of one bar exits come before entries": Case(
+        flat(10, 10, 20), [(0, "entry", "long"), (1, "exit", "long"), (1, "entry", "long")]
+    ),
     "an entry while in is left out": Case(flat(10, 10, 10, 10), [(0, "entry", "long"), (1, "entry", "long")]),
     "an exit while out is left out": Case(flat(10, 10, 10), [(0, "exit", "long")]),
     "a stop fills at its level": Case([*flat(100, 100), (100, 100, 85, 99)], [(0, "entry", "long")], {"stop_loss": 0.1}),
@@ -263,6 +266,11 @@ EXPECTED: dict[str, list[tuple[float, str, str, float, str]]] = {
     "a bar without volume fills nothing": [(2, "entry", "long", 30, "signal"), (4, "exit", "long", 50, "signal")],
     "a bar without volume touches no stop": [(1, "entry", "long", 10, "signal")],
     "an exit calls off an entry that still waits": [],
+    "of one bar exits come before entries": [
+        (1, "entry", "long", 10, "signal"),
+        (2, "exit", "long", 20, "signal"),
+        (2, "entry", "long", 20, "signal"),
+    ],
     "an entry while in is left out": [(1, "entry", "long", 10, "signal")],
     "an exit while out is left out": [],
     "a stop fills at its level": [(1, "entry", "long", 100, "signal"), (2, "exit", "long", 90, "stop")],
@@ -377,6 +385,18 @@ def test_quantities_are_what_the_account_has(results: Results) -> None:
     assert second["cash"] == pytest.approx(0)
     assert results["an account compounds"]["fill"][-1]["cash"] == pytest.approx(4)
     assert [row["clean_equity"] for row in results["an account compounds"]["fct_strategy_equity"]] == [1, 1, 2, 2, 4, 4]
+
+
+def test_units_leave_first_in_first_out(results: Results) -> None:
+    """Which unit leaves, and what is left."""
+    fills = results["units are added up to the pyramid and leave first in first out"]["fill"]
+    assert [row["trade_number"] for row in fills] == [1, 2, 1, 2]
+    assert [row["entry_price"] for row in fills] == [100, 110, 100, 110]
+    assert fills[-1]["holding"] == 0
+    (stopped,) = [row for row in results["each unit has its own stop"]["fill"] if row["reason"] == "stop"]
+    assert stopped["trade_number"] == 2
+    trades = results["units are added up to the pyramid and leave first in first out"]["fct_strategy_trade"]
+    assert [trade["clean_return"] for trade in trades] == [pytest.approx(0.3), pytest.approx(140 / 110 - 1)]
 
 
 def test_costs_are_those_of_the_table(results: Results) -> None:
