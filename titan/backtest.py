@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -41,6 +42,22 @@ class Wanted:
     exchange: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    ends: str = "open"  # what becomes of positions that are open at the end: open, closed or purged
+
+    @property
+    def timeframes(self) -> list[str]:
+        """The one that signals look at and, if it is another, the one that they are traded on."""
+        return list(dict.fromkeys((self.timeframe, str(self.execution.get("execution_timeframe", self.timeframe)))))
+
+
+@dataclass(frozen=True)
+class Range:
+    """The bars of an instrument and timeframe that a run goes over: opened from `since` on, closed by `until`."""
+
+    instrument_id: int
+    timeframe: str
+    since: datetime | None
+    until: datetime | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,7 @@ class Ran:
     bars: int
     seconds: float
     refused: dict[str, list[dict[str, Value]]]
+    code_hash: str
 
 
 def parse_grid(texts: Iterable[str]) -> dict[str, list[Value]]:
@@ -117,38 +135,86 @@ def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text
 
     Raises UsageError for what cannot be run, and BuildError where the project cannot be compiled.
     """
-    begun = time.monotonic()
-    trials = _combinations(wanted)
-    instruments = _instruments(connection, wanted)
+    trials = combinations(wanted)
+    instruments = instruments_of(connection, wanted)
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
+    progress("compiling")
+    program = compile_program(wanted, trials, manifest)
     with connection.transaction():
-        # One state of the data for all steps; a full refresh that would swap tables meanwhile waits.
-        connection.execute("set transaction isolation level repeatable read")
-        connection.execute("lock table bars.fct_bars, bars.gap, bars.observed, features.bars_per_year in access share mode")
-        run_id = _value(connection, "select nextval('lab.run_id_seq')")
-        progress("compiling")
-        steps, refused = _compile(run_id, wanted, trials, instruments, manifest)
-        kept = {number: params for number, params in trials.items() if str(number) not in refused}
-        if not kept:
-            raise UsageError(f"no combination of the grid makes sense: {next(iter(refused.values()))}")
-        connection.execute("set local work_mem = '64MB'")
-        connection.execute("set local parallel_leader_participation = off")
-        _prepare(connection, run_id, wanted, kept)
-        bars = 0
-        for name, statement in steps:
-            progress(name)
-            connection.execute(statement.encode())
-            if name == "bars":
-                bars = _bars(connection, run_id, wanted)
-        _record(connection, run_id, wanted, instruments, len(kept), bars, time.monotonic() - begun)
+        see_one_state(connection)
+        ranges = [
+            Range(instrument, timeframe, wanted.since, wanted.until)
+            for instrument in instruments
+            for timeframe in wanted.timeframes
+        ]
+        return compute(connection, wanted, trials, ranges, program, progress=progress)
+
+
+def wanted_of(run: Mapping[str, Any]) -> Wanted:
+    """What a row of lab.run or lab.walk was asked for, without costs and instruments: those are told as they were."""
+    return Wanted(
+        type=run["type"],
+        timeframe=run["timeframe"],
+        grid=run["grid"],
+        direction=run["direction"],
+        execution=run["execution"],
+        since=run["since"],
+        until=run["until"],
+        ends=run.get("ends", "open"),
+    )
+
+
+def see_one_state(connection: Connection) -> None:
+    """Begin a transaction that sees one state of the data in all its steps; a full refresh that would swap tables waits."""
+    connection.execute("set transaction isolation level repeatable read")
+    connection.execute("lock table bars.fct_bars, bars.gap, bars.observed, features.bars_per_year in access share mode")
+
+
+def compute(
+    connection: Connection,
+    wanted: Wanted,
+    trials: Mapping[int, dict[str, Value]],
+    ranges: Sequence[Range],
+    program: Program,
+    *,
+    recorded: Mapping[str, Any] | None = None,
+    until: str = "clearing up",
+    progress: Progress = lambda text: None,
+) -> Ran:
+    """Try combinations over ranges, in the transaction that has begun, and keep what came of it in schema lab.
+
+    recorded: costs and delistings as in a row of lab.run, instead of what they are now. until: the last step; without
+    the last of all what they work in, lab.work_<run>_…, is left. Raises as run does.
+    """
+    begun = time.monotonic()
+    run_id = _value(connection, "select nextval('lab.run_id_seq')")
+    kept = {number: params for number, params in trials.items() if number not in program.refused}
+    if not kept:
+        raise UsageError(f"no combination of the grid makes sense: {next(iter(program.refused.values()))}")
+    connection.execute("set local work_mem = '64MB'")
+    connection.execute("set local parallel_leader_participation = off")
+    told = _prepare(connection, run_id, wanted, kept, ranges, recorded)
+    for name, statement in program.steps:
+        progress(name)
+        connection.execute(statement.replace(THE_RUN, str(run_id)).encode())
+        if name == "portfolios":
+            _record(connection, run_id, wanted, told, ranges, len(kept), program.code_hash, time.monotonic() - begun)
+        if name == "bars":
+            _refuse_nothing(connection, run_id, wanted)
+        if name == until:
+            break
+    bars = _value(
+        connection, "select sum(bars) from lab.data where run_id = %s and timeframe = %s", run_id, wanted.timeframe
+    )
     reasons: dict[str, list[dict[str, Value]]] = {}
-    for number, reason in refused.items():
-        reasons.setdefault(reason, []).append(trials[int(number)])
-    return Ran(run_id, len(kept), len(instruments), bars, time.monotonic() - begun, reasons)
+    for number, reason in program.refused.items():
+        reasons.setdefault(reason, []).append(trials[number])
+    instruments = len({one.instrument_id for one in ranges})
+    return Ran(run_id, len(kept), instruments, int(bars), time.monotonic() - begun, reasons, program.code_hash)
 
 
-def _combinations(wanted: Wanted) -> dict[int, dict[str, Value]]:
+def combinations(wanted: Wanted) -> dict[int, dict[str, Value]]:
     count = 1
     for values in wanted.grid.values():
         count *= len(values)
@@ -159,12 +225,11 @@ def _combinations(wanted: Wanted) -> dict[int, dict[str, Value]]:
     for name, value in wanted.costs.items():
         if not 0 <= value < 10_000:
             raise UsageError(f"{name} is {value:g}; it has to be at least 0 and less than 10,000")
-    return {
-        at: dict(zip(wanted.grid, values, strict=True)) for at, values in enumerate(product(*wanted.grid.values()), start=1)
-    }
+    grid = dict(sorted(wanted.grid.items()))  # the same trials have the same numbers, however they are written
+    return {at: dict(zip(grid, values, strict=True)) for at, values in enumerate(product(*grid.values()), start=1)}
 
 
-def _instruments(connection: Connection, wanted: Wanted) -> list[int]:
+def instruments_of(connection: Connection, wanted: Wanted) -> list[int]:
     """Those that are meant and have bars in the range."""
     rows: list[Any] = connection.execute(
         """
@@ -202,15 +267,35 @@ def _instruments(connection: Connection, wanted: Wanted) -> list[int]:
     return within
 
 
-def _compile(
-    run_id: int, wanted: Wanted, trials: Mapping[int, dict[str, Value]], instruments: Sequence[int], manifest: Any
-) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """The statements to run and, by trial, why a combination makes no sense."""
+THE_RUN = "~run~"
+
+
+@dataclass(frozen=True)
+class Program:
+    """The SQL of a run, step by step, with THE_RUN in the place of its number, and why some trials make no sense."""
+
+    steps: list[tuple[str, str]]
+    refused: dict[int, str]
+
+    @property
+    def code_hash(self) -> str:
+        """SHA-256 of the SQL without comments and blanks: what is tried and how it is computed."""
+        text = re.sub(r"--[^\n]*", "", "\n".join(statement for _, statement in self.steps))
+        text = re.sub(r'"[^"]+"\.("[^"]+"\.)', r"\1", text)  # the name of the database
+        return hashlib.sha256(re.sub(r"\s+", " ", text).encode()).hexdigest()
+
+
+def compile_program(
+    wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any = None, *, is_checked: bool = False
+) -> Program:
+    """What computes these trials. Raises UsageError for parameters that make no sense whatever the others are.
+
+    dbt asks the database about timeframes, on a connection of its own, unless they are checked already: within a transaction
+    it may come to wait for a rebuild that waits for the transaction.
+    """
     spec = {
-        "run": run_id,
-        "instruments": list(instruments),
-        "since": wanted.since.isoformat() if wanted.since else None,
-        "until": wanted.until.isoformat() if wanted.until else None,
+        "run": THE_RUN,
+        "ends": wanted.ends,
         "signals": [
             {
                 "signal": str(number),
@@ -224,9 +309,23 @@ def _compile(
         ],
     }
     text = json.dumps(spec).replace("\\", "\\\\").replace("'", "\\'")
-    inline = f"{{{{ lab_statements(fromjson('{text}')) if execute else lab_references() }}}}"
+    found = json.loads(
+        compile_inline(f"lab_statements(fromjson('{text}')) if execute else lab_references()", manifest, is_checked)
+    )
+    return Program(
+        [(name, statement) for name, statement in found["steps"]],
+        {int(number): reason for number, reason in found["refused"].items()},
+    )
+
+
+def compile_inline(expression: str, manifest: Any = None, is_checked: bool = False) -> str:
+    """What an expression of the project's macros renders to. Raises UsageError where a macro refuses a parameter."""
     try:
-        compiled = dbt.invoke("compile", ["--inline", inline], manifest=manifest)
+        compiled = dbt.invoke(
+            "compile",
+            [*(["--no-introspect"] if is_checked else []), "--inline", f"{{{{ {expression} }}}}"],
+            manifest=manifest,
+        )
     except BuildError as error:
         named = re.search(r"config\.signal, row '[^']*' \((.*?)\): (.*?)\. Correct the row", str(error), re.DOTALL)
         if named:
@@ -235,23 +334,53 @@ def _compile(
     finally:
         if manifest is not None:  # dbt leaves it there when it fails, and then stumbles over the next
             manifest.nodes.pop("sql_operation.titan.inline_query", None)
-    found = json.loads(compiled.nodes[0].sql)
-    return [(name, statement) for name, statement in found["steps"]], found["refused"]
+    return compiled.nodes[0].sql
 
 
-def _prepare(connection: Connection, run_id: int, wanted: Wanted, trials: Mapping[int, dict[str, Value]]) -> None:
-    """The trials, as signals and as rows of lab.trial, and what they are charged."""
-    signal, cost = (sql.Identifier("lab", f"work_{run_id}_{name}") for name in ("signal", "cost"))
+def _prepare(
+    connection: Connection,
+    run_id: int,
+    wanted: Wanted,
+    trials: Mapping[int, dict[str, Value]],
+    ranges: Sequence[Range],
+    recorded: Mapping[str, Any] | None,
+) -> dict[str, str]:
+    """Write what the steps read: trials (also as rows of lab.trial), ranges, and costs and delistings, returned as JSON."""
+    signal, cost, ranged, delisting = (
+        sql.Identifier("lab", f"work_{run_id}_{name}") for name in ("signal", "cost", "range", "delisting")
+    )
     connection.execute(
         sql.SQL(
             "create unlogged table {} (signal text primary key, timeframe text, direction text, execution jsonb)"
         ).format(signal)
+    )
+    connection.execute(
+        sql.SQL(
+            "create unlogged table {} (instrument_id integer, timeframe text, since timestamptz, until timestamptz)"
+        ).format(ranged)
+    )
+    connection.execute(
+        sql.SQL("create unlogged table {} as {}").format(
+            delisting,
+            sql.SQL("select * from jsonb_populate_recordset(null::config.delisting, {})").format(
+                sql.Literal(json.dumps(recorded["delistings"]))
+            )
+            if recorded
+            else known_delistings(wanted),
+        )
     )
     execution = json.dumps(dict(wanted.execution))
     with connection.cursor() as cursor:
         cursor.executemany(
             sql.SQL("insert into {} values (%s, %s, %s, %s)").format(signal),
             [(str(number), wanted.timeframe, wanted.direction, execution) for number in trials],
+        )
+        cursor.executemany(
+            sql.SQL(
+                "insert into {} values "
+                "(%s, %s, coalesce(%s, '-infinity'::timestamptz), coalesce(%s, 'infinity'::timestamptz))"
+            ).format(ranged),
+            [(one.instrument_id, one.timeframe, one.since, one.until) for one in ranges],
         )
         cursor.executemany(
             """
@@ -284,35 +413,108 @@ def _prepare(connection: Connection, run_id: int, wanted: Wanted, trials: Mappin
                 exchange, market_type, coalesce({}::float8, fee_bps) as fee_bps,
                 coalesce({}::float8, slippage_bps) as slippage_bps,
                 coalesce({}::float8, borrow_bps_per_day) as borrow_bps_per_day
-            from config.cost
+            from {}
             """
-        ).format(cost, *(sql.Literal(wanted.costs.get(name)) for name in COSTS))
+        ).format(
+            cost,
+            *(sql.Literal(wanted.costs.get(name)) for name in COSTS),
+            sql.SQL("jsonb_populate_recordset(null::config.cost, {})").format(sql.Literal(json.dumps(recorded["costs"])))
+            if recorded
+            else sql.Identifier("config", "cost"),
+        )
     )
-
-
-def _bars(connection: Connection, run_id: int, wanted: Wanted) -> int:
-    bars = sql.Identifier("lab", f"work_{run_id}_bar")
-    counted: Any = connection.execute(
-        sql.SQL("select count(*) from {} where timeframe = %s").format(bars), (wanted.timeframe,)
+    told: Any = connection.execute(
+        sql.SQL(
+            """
+            select
+                (
+                    select coalesce(jsonb_agg(to_jsonb(cost) order by exchange, market_type), '[]')::text
+                    from {} as cost
+                ),
+                (
+                    select coalesce(jsonb_agg(to_jsonb(gone) order by exchange, market_type, symbol), '[]')::text
+                    from {} as gone
+                ),
+                (
+                    select string_agg(distinct instrument.exchange || ' ' || instrument.symbol, ', ')
+                    from {} as ranged
+                    inner join bars.dim_instrument as instrument on ranged.instrument_id = instrument.instrument_id
+                    where not exists (
+                        select from {} as cost
+                        where
+                            cost.exchange in (instrument.exchange, '*') and cost.market_type in (instrument.market_type, '*')
+                    )
+                )
+            """
+        ).format(cost, delisting, ranged, cost)
     ).fetchone()
-    return int(counted[0])
+    if told[2]:
+        raise UsageError(
+            f"config.cost has no row that {told[2]} could be charged by", hint="a row of * and * stands for all others"
+        )
+    return {"costs": told[0], "delistings": told[1]}
+
+
+def known_delistings(wanted: Wanted) -> sql.Composed:
+    """Those that were known by the end: a source that was asked past a delisting knows that it was one."""
+    return sql.SQL(
+        """
+        select delisting.*
+        from config.delisting as delisting
+        inner join bars.dim_instrument as instrument
+            on
+                delisting.exchange = instrument.exchange
+                and delisting.market_type = instrument.market_type
+                and delisting.symbol = instrument.symbol
+        inner join bars.observed as observed
+            on
+                instrument.instrument_id = observed.instrument_id
+                and instrument.base_timeframe = observed.timeframe
+                and observed.observed_until >= delisting.delisted_at
+        where delisting.delisted_at <= coalesce({}::timestamptz, 'infinity')
+        """
+    ).format(sql.Literal(wanted.until))
+
+
+def _refuse_nothing(connection: Connection, run_id: int, wanted: Wanted) -> None:
+    """A range may lie between bars, and a timeframe have none."""
+    found = {
+        str(row[0])
+        for row in connection.execute(
+            sql.SQL("select distinct timeframe from {}").format(sql.Identifier("lab", f"work_{run_id}_series"))
+        )
+    }
+    for timeframe in wanted.timeframes:
+        if timeframe not in found:
+            raise UsageError(f"no bar of {timeframe} lies in that range", hint="titan status tells what there is")
 
 
 def _record(
-    connection: Connection, run_id: int, wanted: Wanted, instruments: Sequence[int], trials: int, bars: int, seconds: float
+    connection: Connection,
+    run_id: int,
+    wanted: Wanted,
+    told: Mapping[str, str],
+    ranges: Sequence[Range],
+    trials: int,
+    code_hash: str,
+    seconds: float,
 ) -> None:
     connection.execute(
-        """
-        insert into lab.run (
-            run_id, seconds, type, timeframe, direction, grid, execution, costs, since, until, instruments, trials, bars,
-            change_seq
-        )
-        values (
-            %s, %s, %s, %s, %s, %s, %s,
-            coalesce(%s, (select jsonb_agg(to_jsonb(cost) order by exchange, market_type) from config.cost as cost)),
-            %s, %s, %s, %s, %s, (select coalesce(max(seq), 0) from ops.change)
-        )
-        """,
+        sql.SQL(
+            """
+            insert into lab.run (
+                run_id, seconds, type, timeframe, direction, grid, execution, costs, since, until, instruments, trials,
+                bars, change_seq, ends, code_hash, delistings, effective_trials, mean_correlation, sharpe_deviation,
+                expected_maximum_sharpe
+            )
+            select
+                %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+                (select sum(data.bars) from lab.data as data where data.run_id = %s and data.timeframe = %s),
+                (select coalesce(max(seq), 0) from ops.change), %s, %s, %s, effective_trials, mean_correlation,
+                sharpe_deviation, expected_maximum_sharpe
+            from {}
+            """
+        ).format(sql.Identifier("lab", f"work_{run_id}_deflation")),
         (
             run_id,
             seconds,
@@ -321,12 +523,16 @@ def _record(
             wanted.direction,
             json.dumps(wanted.grid),
             json.dumps(dict(wanted.execution)),
-            json.dumps(dict(wanted.costs)) if len(wanted.costs) == len(COSTS) else None,
+            told["costs"],
             wanted.since,
             wanted.until,
-            list(instruments),
+            list(dict.fromkeys(one.instrument_id for one in ranges)),
             trials,
-            bars,
+            run_id,
+            wanted.timeframe,
+            wanted.ends,
+            code_hash,
+            told["delistings"],
         ),
     )
 
@@ -354,30 +560,48 @@ def runs(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
 
 
 def leaders(connection: Connection, run_id: int, top: int) -> list[dict[str, Any]]:
-    """The best trials of a run by the mean of their realistic Sharpe ratios over its instruments. Raises UsageError."""
-    if _value(connection, "select count(*) from lab.run where run_id = %s", run_id) == 0:
-        raise UsageError(f"there is no run {run_id}", hint="titan backtest show lists them")
+    """The best trials of a run by the Sharpe ratio of their portfolios, after costs. Raises UsageError."""
+    require_run(connection, run_id)
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(
             """
             select
-                trial.trial, trial.params::text as params,
-                avg(metric.sharpe) filter (where account = 'realistic') as sharpe,
-                avg(metric.sharpe) filter (where account = 'clean') as clean_sharpe,
-                avg(metric.total_return) filter (where account = 'realistic') as total_return,
-                min(metric.maximum_drawdown) filter (where account = 'realistic') as worst_drawdown,
-                (sum(metric.trades) filter (where account = 'realistic'))::bigint as trades,
-                sum(metric.trades * metric.win_rate) filter (where account = 'realistic')
-                / nullif(sum(metric.trades) filter (where account = 'realistic'), 0) as win_rate
+                trial.trial, trial.params::text as params, portfolio.sharpe, portfolio.probabilistic_sharpe,
+                portfolio.deflated_sharpe, portfolio.total_return, portfolio.maximum_drawdown, portfolio.trades,
+                portfolio.win_rate, portfolio.profit_factor, metric.clean_sharpe as mean_clean_sharpe,
+                metric.sharpe as mean_sharpe
             from lab.trial as trial
-            inner join lab.metric as metric on trial.run_id = metric.run_id and trial.trial = metric.trial
+            cross join lateral (
+                select
+                    avg(metric.sharpe) filter (where account = 'realistic') as sharpe,
+                    avg(metric.sharpe) filter (where account = 'clean') as clean_sharpe
+                from lab.metric as metric where trial.run_id = metric.run_id and trial.trial = metric.trial
+            ) as metric
+            left join lab.portfolio_metric as portfolio on trial.run_id = portfolio.run_id and trial.trial = portfolio.trial
             where trial.run_id = %s
-            group by trial.trial, trial.params
-            order by sharpe desc nulls last, trial.trial
+            order by portfolio.sharpe desc nulls last, metric.sharpe desc nulls last, trial.trial
             limit %s
             """,
             (run_id, top),
         ).fetchall()
+
+
+def deflation(connection: Connection, run_id: int) -> str:
+    """How many trials a run made, and how many independent ones they are worth, in a line. Raises UsageError."""
+    run = require_run(connection, run_id)
+    if run["effective_trials"] is None:
+        return f"run {run_id}: {run['trials']:,} trials, of before their portfolios were kept"
+    told = f"run {run_id}: {run['trials']:,} trials, worth {run['effective_trials']:.1f} independent ones"
+    return told if run["mean_correlation"] is None else f"{told} (their returns correlate by {run['mean_correlation']:.2f})"
+
+
+def require_run(connection: Connection, run_id: int) -> dict[str, Any]:
+    """A row of lab.run. Raises UsageError where there is none."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute("select * from lab.run where run_id = %s", (run_id,)).fetchone()
+    if row is None:
+        raise UsageError(f"there is no run {run_id}", hint="titan backtest show lists them")
+    return row
 
 
 def metrics(connection: Connection, run_id: int, trial: int) -> list[dict[str, Any]]:
@@ -385,11 +609,14 @@ def metrics(connection: Connection, run_id: int, trial: int) -> list[dict[str, A
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
             """
-            select instrument.symbol, metric.*
+            select coalesce(instrument.symbol, data.symbol) as symbol, metric.*
             from lab.metric as metric
-            inner join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
+            left join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
+            left join (
+                select distinct run_id, instrument_id, symbol from lab.data
+            ) as data on metric.run_id = data.run_id and metric.instrument_id = data.instrument_id
             where metric.run_id = %s and metric.trial = %s and metric.account = 'realistic'
-            order by metric.sharpe desc nulls last, instrument.symbol
+            order by metric.sharpe desc nulls last, 1
             """,
             (run_id, trial),
         ).fetchall()
@@ -406,31 +633,38 @@ def plot(connection: Connection, run_id: int, path: Path) -> int:
     rows: list[Any] = connection.execute(
         """
         select
-            trial, closed_at, realistic_hold_equity, realistic_hold_drawdown, clean_equity, clean_drawdown, realistic_equity,
-            realistic_drawdown
+            closed_at, realistic_hold_equity, realistic_hold_drawdown, clean_equity, clean_drawdown, realistic_equity,
+            realistic_drawdown, trial
         from lab.portfolio_equity where run_id = %s order by closed_at
         """,
         (run_id,),
     ).fetchall()
     if not rows:
         raise UsageError(f"there is no run {run_id} with an equity to draw", hint="titan backtest show lists the runs")
+    trial = int(rows[0][-1])
+    draw(rows, f"run {run_id}, trial {trial}", path)
+    return trial
+
+
+def draw(rows: Sequence[Any], title: str, path: Path) -> None:
+    """Draw rows of a moment and, of buying and holding, of trading without and with costs, equity and drawdown."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")
     FigureCanvasAgg(figure)
     equity, drawdown = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    times = [row[1] for row in rows]
+    times = [row[0] for row in rows]
     for column, label, colour in (
-        (2, "buy and hold", "0.6"),
-        (4, "without costs", "tab:blue"),
-        (6, "with costs", "tab:orange"),
+        (1, "buy and hold", "0.6"),
+        (3, "without costs", "tab:blue"),
+        (5, "with costs", "tab:orange"),
     ):
         equity.plot(times, [row[column] for row in rows], label=label, color=colour, linewidth=1.2)
         drawdown.plot(times, [row[column + 1] for row in rows], color=colour, linewidth=0.8)
     equity.set_yscale("log")
     equity.set_ylabel("equity")
-    equity.set_title(f"run {run_id}, trial {rows[0][0]}")
+    equity.set_title(title)
     equity.legend()
     equity.grid(alpha=0.3)
     drawdown.set_ylabel("drawdown")
@@ -439,4 +673,3 @@ def plot(connection: Connection, run_id: int, path: Path) -> int:
         figure.savefig(path, format="png", dpi=120)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    return int(rows[0][0])

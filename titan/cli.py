@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +13,11 @@ import psycopg
 import typer
 
 from ingest.timeframes import parse_timeframe
-from titan import output
+from titan import cli_backtest, cli_strategy, output
 from titan.database import connect
 from titan.errors import BuildError, ExitCode, TitanError, UsageError
 from titan.log import configure, is_json, log
+from titan.options import Json, instant
 from titan.settings import Settings
 
 app = typer.Typer(
@@ -36,17 +36,13 @@ storage = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="How much is kept, and how: columnstore and retention."
 )
 quarantine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rows that were turned away.")
-backtest = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Backtests of any parameters, and what came of them."
-)
 app.add_typer(db, name="db")
 app.add_typer(load, name="load")
 app.add_typer(gate, name="gate")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(storage, name="storage")
-app.add_typer(backtest, name="backtest")
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+app.add_typer(cli_backtest.app, name="backtest")
+app.add_typer(cli_strategy.app, name="strategy")
 
 
 def main() -> None:
@@ -205,7 +201,7 @@ def load_exchange_command(
     from titan.loads import load_exchange
 
     wanted = [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]
-    begin = _instant(since, "--since")
+    begin = instant(since, "--since")
     parse_timeframe(timeframe)
     with connect() as connection, output.progress(f"asking {exchange}") as progress:
         report = load_exchange(connection, exchange, wanted, timeframe, begin, progress)
@@ -256,18 +252,10 @@ def load_synthetic_command(
     """
     from titan.loads import load_synthetic
 
-    end = _instant(until, "--until") if until else None
+    end = instant(until, "--until") if until else None
     with connect() as connection, output.progress("making up a market"):
         report = load_synthetic(connection, seed=seed, symbol_count=symbols, bar_count=bars, timeframe=timeframe, until=end)
     _finish_load(report, as_json)
-
-
-def _instant(text: str, option: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {text!r} is no date", hint="write it as 2020-01-01 or 2020-01-01T12:00Z") from error
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def _finish_load(report: Any, as_json: bool) -> None:
@@ -309,8 +297,8 @@ def delete_command(
     from ingest.sources.names import split_symbol
 
     name = parse_timeframe(timeframe).name if timeframe else None
-    begin = _instant(since, "--since") if since else None
-    end = _instant(until, "--until") if until else None
+    begin = instant(since, "--since") if since else None
+    end = instant(until, "--until") if until else None
     if begin and end and begin >= end:
         raise UsageError("--since has to lie before --until")
     if not yes:
@@ -403,8 +391,8 @@ def reconcile_command(
             symbol=symbol,
             exchange=exchange,
             timeframe=timeframe,
-            since=_instant(since, "--since") if since else None,
-            until=_instant(until, "--until") if until else None,
+            since=instant(since, "--since") if since else None,
+            until=instant(until, "--until") if until else None,
             progress=progress,
         )
     if as_json:
@@ -449,7 +437,7 @@ def run_command(
     Example: titan run data/BTCUSDT-1d.csv.gz
     """
     wanted = tuple(symbol.strip() for symbol in symbols.split(",") if symbol.strip())
-    begin = _instant(since, "--since").date()
+    begin = instant(since, "--since").date()
     parse_timeframe(timeframe)
     if paths and subscribed:
         raise UsageError("--subscribed loads no files", hint="name files, or --subscribed, not both")
@@ -743,131 +731,6 @@ def _print(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
         log.info(nothing)
     else:
         output.err.print(nothing, markup=False)
-
-
-# --- backtest -------------------------------------------------------------------------------------------------------------
-
-
-@backtest.command("run")
-def backtest_run(
-    grid: Annotated[
-        list[str] | None, typer.Argument(help="Parameters: fast=9, several values as fast=5,10,20 or fast=5..50:5.")
-    ] = None,
-    signal: Annotated[
-        str | None, typer.Option(help="Begin with this row of config.signal; parameters replace its own.")
-    ] = None,
-    signal_type: Annotated[str | None, typer.Option("--type", help="E.g. sma_crossover, if no signal is named.")] = None,
-    timeframe: Annotated[str | None, typer.Option(help="E.g. 1h; 1D by default.")] = None,
-    direction: Annotated[str | None, typer.Option(help="long, short or both; long by default.")] = None,
-    execution: Annotated[
-        list[str] | None, typer.Option(help="How it is traded, e.g. stop_loss=0.05; may be repeated (docs/backtest.md).")
-    ] = None,
-    symbols: Annotated[str | None, typer.Option(help="One or more, separated by commas; all by default.")] = None,
-    exchange: Annotated[str | None, typer.Option(help="Only instruments of this source.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only bars that open at this time, UTC, or later.")] = None,
-    until: Annotated[str | None, typer.Option(help="Only bars that close until this time, UTC.")] = None,
-    fee_bps: Annotated[float | None, typer.Option(help="Instead of config.cost.")] = None,
-    slippage_bps: Annotated[float | None, typer.Option(help="Instead of config.cost.")] = None,
-    borrow_bps_per_day: Annotated[float | None, typer.Option(help="Instead of config.cost.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best trials to print.")] = 10,
-    as_json: Json = False,
-) -> None:
-    """Try parameters, one set or a grid of them, over all instruments; they need not be stored anywhere.
-
-    Runs, trials, trades and metrics are kept in schema lab.
-
-    Example: titan backtest run --type sma_crossover fast=5..50:5 slow=60..200:20 --timeframe 1D
-    """
-    from titan import backtest as lab
-
-    with connect() as connection, output.progress("running a backtest") as progress:
-        wanted = _wanted(connection, grid or [], signal, signal_type, timeframe, direction, execution or [])
-        costs = {"fee_bps": fee_bps, "slippage_bps": slippage_bps, "borrow_bps_per_day": borrow_bps_per_day}
-        ran = lab.run(
-            connection,
-            replace(
-                wanted,
-                costs={name: value for name, value in costs.items() if value is not None},
-                symbols=[symbol.strip() for symbol in (symbols or "").split(",") if symbol.strip()],
-                exchange=exchange,
-                since=_instant(since, "--since") if since else None,
-                until=_instant(until, "--until") if until else None,
-            ),
-            progress,
-        )
-        best = lab.leaders(connection, ran.run_id, top)
-    if as_json:
-        print(json.dumps({**vars(ran), "best": best}, default=str))
-        return
-    output.show_backtest(ran, best)
-
-
-def _wanted(
-    connection: Any,
-    grid: list[str],
-    signal: str | None,
-    signal_type: str | None,
-    timeframe: str | None,
-    direction: str | None,
-    execution: list[str],
-) -> Any:
-    """What the options ask for, on top of a stored signal if one is named."""
-    from titan import backtest as lab
-
-    if bool(signal) == bool(signal_type):
-        raise UsageError("name either a stored --signal or a --type", hint="titan backtest run --help has an example")
-    if direction not in (None, "long", "short", "both"):
-        raise UsageError(f"--direction is long, short or both, not {direction!r}")
-    stored = lab.stored_signal(connection, signal) if signal else {"params": {}, "execution": {}}
-    given = lab.parse_grid(grid)
-    rules: dict[str, Any] = {}
-    for text in execution:
-        name, _, value = text.partition("=")
-        if name == "execution_timeframe":
-            rules[name] = value
-        else:
-            (rules[name],) = lab.parse_grid([text])[name]
-    return lab.Wanted(
-        type=signal_type or str(stored["type"]),
-        timeframe=timeframe or str(stored.get("timeframe", "1D")),
-        grid={**{name: [value] for name, value in stored["params"].items()}, **given},
-        direction=direction or str(stored.get("direction", "long")),
-        execution={**stored["execution"], **rules},
-    )
-
-
-@backtest.command("show")
-def backtest_show(
-    run_id: Annotated[int | None, typer.Argument(help="Which run; the last ones are listed without.")] = None,
-    trial: Annotated[int | None, typer.Option(help="This trial, in each instrument.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best trials to print.")] = 10,
-    plot: Annotated[Path | None, typer.Option(help="Draw equity and drawdown of the best trial into this PNG file.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show runs, the best trials of one, or one trial; draw its equity and drawdown.
-
-    Example: titan backtest show 3 --top 5 --plot run3.png
-    """
-    from titan import backtest as lab
-
-    if run_id is None and (trial is not None or plot is not None):
-        raise UsageError("--trial and --plot need a run", hint="titan backtest show lists the runs")
-    with connect() as connection:
-        if run_id is None:
-            rows = lab.runs(connection)
-        elif trial is not None:
-            rows = lab.metrics(connection, run_id, trial)
-        else:
-            rows = lab.leaders(connection, run_id, top)
-        drawn = lab.plot(connection, run_id, plot) if plot and run_id is not None else None
-    if as_json:
-        print(json.dumps(rows, default=str))
-    elif rows:
-        output.table(rows)
-    else:
-        output.out.print("no run yet; titan backtest run --help has an example", markup=False)
-    if drawn is not None:
-        output.err.print(f"trial {drawn} drawn into {plot}", markup=False)
 
 
 if __name__ == "__main__":

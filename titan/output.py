@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,16 @@ def table(rows: list[dict[str, Any]], *, title: str | None = None, is_report: bo
     for row in rows:
         grid.add_row(*(Text(_text(value)) for value in row.values()))
     out.print(grid)
+
+
+def rows(found: list[dict[str, Any]], as_json: bool, otherwise: str = "") -> None:
+    """Rows as JSON or as a table; what to say where there are none."""
+    if as_json:
+        print(json.dumps(found, default=str))
+    elif found:
+        table(found)
+    else:
+        out.print(otherwise, markup=False)
 
 
 def _field(value: Any) -> str:
@@ -137,16 +148,29 @@ def show_build(invocation: Invocation, seconds: float) -> None:
         out.print(f"  {node.kind} {node.name}: {node.status}: {first}", style="red", markup=False)
 
 
-def show_backtest(ran: Any, best: list[dict[str, Any]]) -> None:
+def show_backtest(ran: Any, best: list[dict[str, Any]], worth: str) -> None:
     """What a run went over, the combinations that made no sense, and its best trials."""
     err.print(
         f"run {ran.run_id}: {ran.trials:,} trials over {ran.bars:,} bars of {ran.instruments:,} instruments "
         f"in {ran.seconds:.1f} s",
         markup=False,
     )
+    err.print(worth, markup=False)
     for reason, params in ran.refused.items():
         err.print(f"  {len(params):,} left out, e.g. {params[0]}: {reason}", style="yellow", markup=False)
     table(
         best,
-        title=f"best of run {ran.run_id}, by the mean Sharpe ratio after costs; titan backtest show {ran.run_id} has more",
+        title=f"best of run {ran.run_id} by the Sharpe ratio after costs; titan backtest show {ran.run_id} has more",
     )
+
+
+def show_verdict(verdict: Any, summary: str, most: int) -> None:
+    """What a replay found: one line, and the differences of each kind."""
+    out.print(f"run {verdict.run_id}, {verdict.mode}: {summary}", style="green" if verdict.is_same else "red", markup=False)
+    if not verdict.is_same_code:
+        out.print("  the SQL that computes it is not what it was", style="yellow", markup=False)
+    for title in ("data", "bars", "events", "trades", "metrics"):
+        rows = getattr(verdict, title)
+        if rows:
+            more = f"; the first {most} of {len(rows):,}" if len(rows) > most else ""
+            table(rows[:most], title=f"{title} that differ{more}", is_report=True)

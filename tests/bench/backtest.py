@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from time import perf_counter
 
 from tests.bench.history import History
 from tests.bench.memory import peak_memory
-from titan import backtest
+from titan import backtest, evidence, walk
 from titan.database import connect
 
 ROUNDS = 3
@@ -32,6 +32,7 @@ def main() -> None:
         _beside_vectorbt(history, rounds)
         if bars == 4_000:
             _one_core(history)
+            _evidence(history)
 
 
 def _ours(history: History) -> tuple[float, dict[str, float]]:
@@ -84,6 +85,33 @@ def _beside_vectorbt(history: History, rounds: int) -> None:
             "select count(*) from lab.trade where run_id = (select max(run_id) from lab.run)"
         ).fetchone()
     print(f"  trades: {counted[0] if counted else 0:,} and {found['trades']:,.0f}")
+
+
+def _evidence(history: History) -> None:
+    """A run of ten years replayed, and a walk-forward."""
+    since = END - timedelta(days=3650)
+    seconds = []
+    with connect() as connection:
+        asked = backtest.Wanted("sma_crossover", history.timeframe, {"fast": [20], "slow": [100]}, since=since)
+        run_id = backtest.run(connection, asked, manifest=history.manifest).run_id
+        for _ in range(ROUNDS):
+            begun = perf_counter()
+            verdict = evidence.verify(connection, run_id, manifest=history.manifest)
+            seconds.append(perf_counter() - begun)
+        print(
+            f"  verify of a run over {history.symbols} instruments of ten years of days: {median(seconds):.1f} s "
+            f"({evidence.summary(verdict)})"
+        )
+        asked = backtest.Wanted("sma_crossover", history.timeframe, {"fast": FAST[:5], "slow": SLOW})
+        with peak_memory() as peak:
+            begun = perf_counter()
+            walk_id = walk.begin(connection, asked, walk.Plan(folds=8), manifest=history.manifest)
+            walk.go_on(connection, walk_id, manifest=history.manifest)
+            taken = perf_counter() - begun
+    print(
+        f"  walk-forward: 8 folds of {len(FAST[:5]) * len(SLOW)} sets over {history.symbols} instruments of "
+        f"{history.bars:,} bars: {taken:.1f} s; peak memory of the server {peak[0] / 1e6:,.0f} MB"
+    )
 
 
 def _one_core(history: History) -> None:

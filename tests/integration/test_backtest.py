@@ -16,7 +16,7 @@ import pytest
 
 from tests.commands import titan
 from tests.warehouse import DATABASE, Row, Warehouse, instant, make_batch, separate_warehouse, use_database
-from titan import backtest
+from titan import backtest, evidence
 from titan.errors import BuildError, UsageError
 from titan.loads import load_files
 
@@ -162,6 +162,14 @@ def test_metrics_are_the_published_ones(warehouse: Warehouse, shared: Path) -> N
                     timeframe, instant("2024-01-01") + timedelta(days=at), name, *[returned] * 4,
                 )  # fmt: skip
         names[name] = len(values)
+    for at in (1, 2):  # two hours that would be a year of more than a number can hold
+        warehouse.query(
+            "insert into backtest.portfolio_return values ('1h', %s, 'steep', 1, 3, 3, 3, 3, 1)",
+            instant("2024-01-01") + timedelta(hours=at),
+        )
+    assert warehouse.query(
+        "select cagr, total_return from backtest.portfolio_metric where signal = 'steep' and account = 'clean'"
+    ) == [(None, 15)]
     metrics = {
         (row["signal"], row["timeframe"]): row
         for row in frame(warehouse, "select * from backtest.portfolio_metric where account = 'clean'").to_dict("records")
@@ -259,11 +267,18 @@ def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
         assert real.query(f"select {trades} from lab.trade where run_id = %s order by 1, 2", ran.run_id) == real.query(
             f"select {trades} from backtest.fct_strategy_trade where signal = %s order by 1, 2", signal
         )
-        best = real.query("select sum(realistic_equity), count(*) from lab.equity where run_id = %s", ran.run_id)
-        assert best == real.query(
-            "select sum(realistic_equity), count(*) from backtest.fct_strategy_equity where signal = %s", signal
-        ) or best[0][0] == pytest.approx(
-            real.value("select sum(realistic_equity) from backtest.fct_strategy_equity where signal = %s", signal), rel=1e-12
+        assert real.value("select params_hash from lab.trial where run_id = %s", ran.run_id) == real.value(
+            "select params_hash from signals.dim_signal where signal = %s", signal
+        )
+        together = ", ".join(
+            name for name in evidence.METRICS if name not in ("deflated_sharpe", "trades", "win_rate", "profit_factor")
+        )
+        assert real.query(f"select bars, {together} from lab.portfolio_metric where run_id = %s", ran.run_id) == real.query(
+            f"select bars, {together} from backtest.portfolio_metric where signal = %s and account = 'realistic'", signal
+        )
+        equity = "select count(*), sum(realistic_equity order by instrument_id, closed_at) from"
+        assert real.query(f"{equity} lab.equity where run_id = %s", ran.run_id) == real.query(
+            f"{equity} backtest.fct_strategy_equity where signal = %s", signal
         )
 
 
@@ -272,9 +287,20 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
     since, until = instant("2021-01-01"), instant("2022-01-01")
     ran = backtest.run(
         real.connection,
-        backtest.Wanted("ema_crossover", "1D", {"fast": [9], "slow": [21]}, symbols=["BTC/USDT"], since=since, until=until),
+        backtest.Wanted(
+            "ema_crossover",
+            "1D",
+            {"fast": [9], "slow": [21]},
+            symbols=["BTC/USDT"],
+            since=since,
+            until=until,
+            costs={"fee_bps": 25},
+        ),
         manifest=real.manifest,
     )
+    assert real.value("select costs from lab.run where run_id = %s", ran.run_id) == [
+        {"exchange": "*", "market_type": "*", "fee_bps": 25, "slippage_bps": 5, "borrow_bps_per_day": 2}
+    ]
     assert (ran.bars, ran.instruments, ran.trials) == (365, 1, 1)
     ours = real.query(
         "select entry_at, exit_at, clean_return from lab.trade where run_id = %s order by entry_at", ran.run_id

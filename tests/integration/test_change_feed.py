@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from ingest.deletion import delete
-from tests.warehouse import Row, Warehouse, instant, make_batch
+from tests.warehouse import FEATURES_ALONE, Row, Warehouse, instant, make_batch
 from titan.database import connect
 
+MODELS = FEATURES_ALONE
 START = instant("2024-01-01")
 
 
@@ -41,6 +42,7 @@ def test_an_incremental_build_writes_in_place_and_creates_nothing(warehouse: War
 
 
 def test_a_build_without_changes_writes_no_row(warehouse: Warehouse) -> None:
+    warehouse.models = []  # of all models
     warehouse.load(make_batch(hours(30)))
     warehouse.build()
     before = warehouse.query("select xmin::text from features.bar_features order by 1")
@@ -153,6 +155,7 @@ def test_sequence_numbers_become_visible_in_order(warehouse: Warehouse) -> None:
 
 
 def test_read_changes_are_pruned_and_unread_ones_stay(warehouse: Warehouse) -> None:
+    warehouse.models = []  # of all models
     warehouse.load(make_batch(hours(30)))
     warehouse.build("--select", "candle")
     assert warehouse.value("select count(*) from ops.change where node = 'bars.candle'") > 0
@@ -212,26 +215,6 @@ def test_deleting_everything_leaves_no_row_and_frees_the_timeframe(warehouse: Wa
     warehouse.build()
     assert warehouse.query("select base_timeframe from marts.market_summary where symbol = 'BTC/USDT'") == [("1D",)]
     warehouse.assert_incremental_equals_full()
-
-
-def test_no_lookahead(warehouse: Warehouse) -> None:
-    """Promise 2: with the input cut at any instant, every row that was known by then is the same."""
-    rows = [row for row in hours(80) if row.opened_at.hour not in (5, 6, 7, 14)]
-    warehouse.load(make_batch(rows))
-    warehouse.build()
-    whole = warehouse.query("select *, closed_at from features.bar_features order by timeframe, closed_at")
-    gaps = warehouse.query("select *, closed_at from bars.gap order by timeframe, closed_at")
-    for cut in (START + timedelta(hours=at) for at in (9, 24, 30, 55)):
-        delete(warehouse.connection, exchange="test", symbol="BTC/USDT", from_at=cut)
-        warehouse.build()
-        assert warehouse.query("select *, closed_at from features.bar_features order by timeframe, closed_at") == [
-            row for row in whole if row[-1] <= cut
-        ]
-        assert warehouse.query("select *, closed_at from bars.gap order by timeframe, closed_at") == [
-            row for row in gaps if row[-1] <= cut
-        ]
-        warehouse.load(make_batch(rows))
-        warehouse.build()
 
 
 def test_two_builds_at_once_end_like_one(warehouse: Warehouse) -> None:

@@ -23,7 +23,9 @@ def commands() -> list[list[str]]:
     found = [["db", name] for name in ("start", "stop", "status", "url")]
     found += [["load", name] for name in ("file", "exchange", "adjustments", "synthetic")]
     found += [["gate", name] for name in ("list", "show", "docs")]
-    found += [["backtest", name] for name in ("run", "show")]
+    lab = ("run", "show", "freeze", "verify", "compare", "leaderboard", "walk", "walks")
+    found += [["backtest", name] for name in lab]
+    found += [["strategy", name] for name in ("propose", "approve", "activate", "archive", "list")]
     found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
     found += [["storage", name] for name in ("show", "apply")]
     return [*found, ["delete"], ["build"], ["run"], ["poll"], ["status"], ["reconcile"]]

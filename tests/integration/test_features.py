@@ -249,7 +249,7 @@ def test_a_walk_is_taken_up_at_any_bar(warehouse: Warehouse) -> None:
     warehouse.load(batch)
     warehouse.build("--select", "+bar_features")
     whole = warehouse.query("select features::text from features.bar_features as features order by timeframe, closed_at")
-    for cut in (2_127, 1_063, 532, 300, 265, 40, 2):
+    for cut in (2_127, 532, 265, 40, 2):
         delete(warehouse.connection, exchange="test", symbol="X/USD", from_at=START + timedelta(hours=cut))
         warehouse.build("--select", "+bar_features")
         warehouse.load(batch)

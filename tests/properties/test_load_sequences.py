@@ -15,7 +15,7 @@ from ingest.deletion import delete
 from ingest.promotion import promote
 from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch
 
-EXAMPLES = 1_000 if os.environ.get("TITAN_SOAK") else 15
+EXAMPLES = 1_000 if os.environ.get("TITAN_SOAK") else 8
 
 # Four series with different histories: hours around the clock, days, and days and half hours of a session across a change of
 # clocks.

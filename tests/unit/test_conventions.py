@@ -15,8 +15,8 @@ MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
 TABLES = {"incremental", "rollup"}
 PLAIN_NAMES = {
     "adjustment", "adjustment_event", "adjustment_factor", "bar_features", "bars_per_year", "candle", "candle_of_bar",
-    "completeness", "daily", "daily_of_bar", "fill", "gap", "instrument_metric", "multi_day", "observed", "portfolio_metric",
-    "portfolio_return", "rollup", "rollup_stored",
+    "completeness", "daily", "daily_of_bar", "equity_sum", "fill", "gap", "instrument_metric", "multi_day", "observed",
+    "portfolio_metric", "portfolio_return", "rollup", "rollup_stored",
 }  # fmt: skip
 
 # Every row of a keyed table once for each timeframe or period: their keys follow from it, and reading all of them would take

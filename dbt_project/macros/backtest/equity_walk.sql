@@ -19,10 +19,7 @@ declare
   last record;
   last_fill_at timestamptz;
 begin
-  begins_at := greatest(first_at, (
-    select horizon.horizon_at from ops.horizon as horizon
-    where horizon.instrument_id = series_instrument and horizon.timeframe = series_timeframe
-  ));
+  begins_at := {{ first_not_frozen() }};
   select
     1::float8 as clean_equity,
     1::float8 as clean_peak,
@@ -44,13 +41,7 @@ begin
     order by bar.closed_at
     limit 1
   ) as first_bar on true
-  cross join lateral (
-    select charged.fee_bps, charged.slippage_bps
-    from {{ from.costs }} as charged
-    where charged.exchange in (instrument.exchange, '*') and charged.market_type in (instrument.market_type, '*')
-    order by charged.exchange = '*', charged.market_type = '*'
-    limit 1
-  ) as cost
+  {{ join_cost(from.costs) }}
   where instrument.instrument_id = series_instrument;
   {%- if standing %}
   if begins_at > '-infinity' and to_regclass('{{ standing }}') is not null then

@@ -4,11 +4,13 @@
 
   Each fill holds what follows from it, the cash and the units that are open, so a walk is taken up after the last fill before a change.
 
-  from       {signals, events, bars, costs, delistings}: relations to read
+  from       {signals, events, bars, costs, delistings, observed}: relations to read; observed, who was asked until when, is none where only
+             delistings that were known are given
   standing   the table of fills that a walk is taken up from, or none
+  closes_at_end  whether what is open at the last bar is sold at its close
   is_sparse  whether events are looked up in the bars one by one where no level has to be watched: bars in one plain table
 -#}
-{% macro fill_walk(name, from, standing=none, is_sparse=false) -%}
+{% macro fill_walk(name, from, standing=none, is_sparse=false, closes_at_end=false) -%}
 create or replace function {{ name }}(series_signal text, series_instrument integer, series_timeframe text, first_at timestamptz)
 returns table (
   {%- for column, type in fill_columns().items() %}
@@ -23,6 +25,7 @@ declare
   event record;
   begins_at timestamptz;
   delisted_at timestamptz;
+  ends_at timestamptz;
   last_fill_at timestamptz := '-infinity';
   bars_from timestamptz := '-infinity';
   events_from timestamptz := '-infinity';
@@ -76,32 +79,34 @@ begin
   into rules
   from {{ from.signals }} as signal
   cross join {{ ref('dim_instrument') }} as instrument
-  cross join lateral (
-    select charged.fee_bps, charged.slippage_bps, charged.borrow_bps_per_day
-    from {{ from.costs }} as charged
-    where charged.exchange in (instrument.exchange, '*') and charged.market_type in (instrument.market_type, '*')
-    order by charged.exchange = '*', charged.market_type = '*'
-    limit 1
-  ) as cost
+  {{ join_cost(from.costs) }}
   where signal.signal = series_signal and instrument.instrument_id = series_instrument;
   {#- A short has one always: where the account is used up. #}
   has_levels := num_nonnulls(rules.stop_loss, rules.take_profit, rules.trailing_stop) > 0 or rules.direction <> 'long';
 
+  {%- if from.observed %}
   {#- Who asked the source past the delisting knows that it was one. #}
   select delisting.delisted_at into delisted_at
   from {{ from.delistings }} as delisting
-  inner join {{ ref('observed') }} as observed
+  inner join {{ from.observed }} as observed
     on
       observed.instrument_id = series_instrument
       and observed.timeframe = rules.base_timeframe
       and observed.observed_until >= delisting.delisted_at
+  {%- else %}
+  select delisting.delisted_at into delisted_at
+  from {{ from.delistings }} as delisting
+  {%- endif %}
   where
     delisting.exchange = rules.exchange and delisting.market_type = rules.market_type and delisting.symbol = rules.symbol;
+  {%- if closes_at_end %}
+  select max(bar.closed_at) into ends_at
+  from {{ from.bars }} as bar
+  where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe;
+  {%- endif %}
+  ends_at := least(delisted_at, ends_at);
 
-  begins_at := greatest(first_at, (
-    select horizon.horizon_at from ops.horizon as horizon
-    where horizon.instrument_id = series_instrument and horizon.timeframe = series_timeframe
-  ));
+  begins_at := {{ first_not_frozen() }};
   {%- if standing %}
   if begins_at > '-infinity' and to_regclass('{{ standing }}') is not null then
     select fill.* into last
@@ -205,7 +210,7 @@ begin
 
   loop
     fetch bars into opened_at, closed_at, open, high, low, close;
-    exit when not found or closed_at > delisted_at;
+    exit when not found or closed_at > ends_at;
 
     if event.known_at <= opened_at then
       is_wanted := false;
@@ -285,25 +290,37 @@ begin
   close bars;
   close events;
 
-  if delisted_at is not null and cardinality(units) > 0 then
+  if ends_at is not null and cardinality(units) > 0 then
     select bar.close into close
     from {{ from.bars }} as bar
     where
       bar.instrument_id = series_instrument
       and bar.timeframe = rules.timeframe
-      and bar.closed_at <= delisted_at
+      and bar.closed_at <= ends_at
       and {{ is_traded('bar') }}
     order by bar.closed_at desc
     limit 1;
-    opened_at := delisted_at;
-    closed_at := delisted_at;
+    opened_at := ends_at;
+    closed_at := ends_at;
     known_at := null;
     while cardinality(units) > 0 loop
-      {{- close_unit('1', 'close', "'delisted'", 'delisted_at') | indent(6) }}
+      {{- close_unit('1', 'close', "case when ends_at = delisted_at then 'delisted' else 'end' end", 'ends_at') | indent(6) }}
     end loop;
   end if;
 end
 $walk$
+{%- endmacro %}
+
+
+{#- `cost`: what trading `instrument` is charged, by the row that names it most closely. -#}
+{% macro join_cost(costs) -%}
+cross join lateral (
+    select charged.fee_bps, charged.slippage_bps, charged.borrow_bps_per_day
+    from {{ costs }} as charged
+    where charged.exchange in (instrument.exchange, '*') and charged.market_type in (instrument.market_type, '*')
+    order by charged.exchange = '*', charged.market_type = '*'
+    limit 1
+  ) as cost
 {%- endmacro %}
 
 

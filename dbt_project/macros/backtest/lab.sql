@@ -1,8 +1,10 @@
 {#-
-  The statements of a run of titan backtest run, as JSON: {steps: [[step, sql], …], refused: {trial: reason}}. They run in one transaction; what they work with are unlogged
-  tables and functions of schema lab that the last step drops (not temporary ones: those are closed to parallel workers).
+  The statements of titan backtest run, as JSON: {steps: [[step, sql], …], refused: {trial: reason}}. They run in one transaction, on unlogged
+  tables and functions of schema lab that the last step drops (not temporary ones: those are closed to parallel workers). What is tried is
+  in the statements, what it is tried on in tables that the caller fills: `range`, `signal`, `cost`, `delisting`.
 
-  spec  run (its id), signals (rows as of config.signal; `signal` is the number of the trial), instruments, since, until
+  spec  run (its id), signals (rows as of config.signal; `signal` is the number of the trial), ends (what becomes of positions that are
+        open at the end: open, closed or purged)
 -#}
 {% macro lab_statements(spec) %}
   {% set work = 'lab.work_' ~ spec.run ~ '_' %}
@@ -24,18 +26,18 @@
     {% do indicators.append({'indicator': 'needed_' ~ loop.index, 'kernel': need.kernel, 'params': need.params}) %}
   {% endfor %}
   {% set program = feature_program(indicators) %}
-  {% set readable = readable_features(program) %}
+  {% set readable = readable_features(program.features) %}
   {% set from = {
     'signals': work ~ 'signal', 'events': work ~ 'event', 'bars': work ~ 'bar', 'costs': work ~ 'cost', 'fills': work ~ 'fill',
-    'series': work ~ 'series',
-    'delistings': source('config', 'delisting')
+    'series': work ~ 'series', 'spans': work ~ 'span', 'instants': work ~ 'instant', 'delistings': work ~ 'delisting', 'observed': none
   } %}
   {{ return(tojson({'refused': refused, 'steps': [
-    ['bars', lab_bars(work, spec, timeframes | unique | sort)],
-    ['features', walk_function(program, work ~ 'walk', 'lab.nothing') ~ ';' ~ lab_features(work, program, grid)],
-    ['signals', lab_events(work, grid, readable, spec)],
-    ['trades', fill_walk(work ~ 'fills', from, is_sparse=true) ~ ';' ~ lab_fills(work)],
-    ['metrics', series_sums(work ~ 'sums', from, (timeframes | unique | list | length) == 1) ~ ';' ~ lab_metrics(work, spec)],
+    ['bars', lab_bars(work)],
+    ['features', walk_function(program, work ~ 'walk', 'lab.nothing') ~ ';' ~ lab_features(work, program) ~ ';' ~ lab_data(work, spec, program)],
+    ['signals', lab_events(work, grid, readable)],
+    ['trades', fill_walk(work ~ 'fills', from, is_sparse=true, closes_at_end=(spec.ends == 'closed')) ~ ';' ~ lab_fills(work, spec)],
+    ['metrics', series_spans(work ~ 'spans', from, (timeframes | unique | list | length) == 1) ~ ';' ~ lab_metrics(work, spec)],
+    ['portfolios', portfolio_sums(work ~ 'portfolios', from) ~ ';' ~ lab_portfolios(work, spec)],
     ['equity of the best', equity_walk(work ~ 'equity', from) ~ ';' ~ lab_equity(work, spec)],
     ['clearing up', lab_drop(work)],
   ]})) }}
@@ -49,12 +51,11 @@
   {% do ref('fct_bars') %}
   {% do ref('gap') %}
   {% do ref('bars_per_year') %}
-  {% do source('config', 'delisting') %}
 {% endmacro %}
 
 
-{#- Bars in the range, each with the one before it; the instruments of a run are in `series`. -#}
-{% macro lab_bars(work, spec, timeframes) %}
+{#- Bars in the range, each with the one before it; `series` has the instruments and timeframes that have any. -#}
+{% macro lab_bars(work) %}
 create unlogged table {{ work }}bar as
 select
     bar.instrument_id,
@@ -68,17 +69,14 @@ select
     bar.volume,
     lag(bar.close) over series as previous_close,
     lag(bar.closed_at) over series as previous_closed_at
-from {{ ref('fct_bars') }} as bar
-where
-    bar.instrument_id = any (array[{{ spec.instruments | join(', ') }}]::integer[])
-    and bar.timeframe = any (array['{{ timeframes | join("', '") }}'])
-    {%- if spec.since %}
-    and bar.closed_at > '{{ spec.since }}'
-    and bar.opened_at >= '{{ spec.since }}'
-    {%- endif %}
-    {%- if spec.until %}
-    and bar.closed_at <= '{{ spec.until }}'
-    {%- endif %}
+from {{ work }}range as ranged
+inner join {{ ref('fct_bars') }} as bar
+    on
+        ranged.instrument_id = bar.instrument_id
+        and ranged.timeframe = bar.timeframe
+        and bar.closed_at > ranged.since
+        and bar.opened_at >= ranged.since
+        and bar.closed_at <= ranged.until
 window series as (partition by bar.instrument_id, bar.timeframe order by bar.closed_at);
 alter table {{ work }}bar add primary key (instrument_id, timeframe, closed_at);
 analyze {{ work }}bar;
@@ -104,12 +102,20 @@ inner join {{ work }}bar as last_bar
         and spanned.last_closed_at = last_bar.closed_at
 inner join {{ ref('bars_per_year') }} as of_series
     on spanned.instrument_id = of_series.instrument_id and spanned.timeframe = of_series.timeframe;
-analyze {{ work }}series
+analyze {{ work }}series;
+create unlogged table {{ work }}instant as
+select
+    bar.closed_at,
+    count(*) as instruments
+from {{ work }}bar as bar
+where bar.timeframe in (select signal.timeframe from {{ work }}signal as signal)
+group by bar.closed_at;
+analyze {{ work }}instant
 {% endmacro %}
 
 
 {#- From the first bar of the history on, as the stored ones: the same bits. -#}
-{% macro lab_features(work, program, grid) %}
+{% macro lab_features(work, program) %}
 create unlogged table {{ work }}feature as
 {%- for shard in range(walk_shards()) %}
 select
@@ -131,7 +137,24 @@ analyze {{ work }}feature
 {% endmacro %}
 
 
-{% macro lab_events(work, grid, readable, spec) %}
+{#- Says by hashes what the run reads. -#}
+{% macro lab_data(work, spec, program) %}
+insert into lab.data
+select
+    {{ spec.run }}, series.instrument_id, instrument.exchange, instrument.market_type, instrument.symbol, series.timeframe,
+    series.first_closed_at, series.last_closed_at, series.bars,
+    lab.hash_of_bars(series.instrument_id, series.timeframe, series.last_closed_at),
+    lab.hash_of_rows(
+        '{{ work }}feature',
+        array['close'{% for feature in program.features if feature.is_stored %}, '{{ feature.name }}'{% endfor %}],
+        series.instrument_id, series.timeframe, series.last_closed_at
+    )
+from {{ work }}series as series
+inner join {{ ref('dim_instrument') }} as instrument on series.instrument_id = instrument.instrument_id
+{% endmacro %}
+
+
+{% macro lab_events(work, grid, readable) %}
 create unlogged table {{ work }}event as
 {{ signal_events(grid, work ~ 'feature as fed', readable) }}
 
@@ -145,14 +168,11 @@ select
     event.action,
     event.fraction
 from event
-where
-    true
-    {%- if spec.since %}
-    and event.closed_at >= '{{ spec.since }}'
-    {%- endif %}
-    {%- if spec.until %}
-    and event.closed_at <= '{{ spec.until }}'
-    {%- endif %};
+inner join {{ work }}range as ranged
+    on
+        event.instrument_id = ranged.instrument_id
+        and event.timeframe = ranged.timeframe
+        and event.closed_at between ranged.since and ranged.until;
 create index on {{ work }}event (instrument_id, timeframe, signal, closed_at);
 analyze {{ work }}event
 {% endmacro %}
@@ -170,7 +190,7 @@ analyze {{ work }}event
 {% endmacro %}
 
 
-{% macro lab_fills(work) %}
+{% macro lab_fills(work, spec) %}
 create unlogged table {{ work }}fill as
 {%- for shard in range(walk_shards()) %}
 select series.instrument_id, series.timeframe, series.signal, filled.*
@@ -179,6 +199,28 @@ cross join lateral {{ work }}fills(series.signal, series.instrument_id, series.t
 {{ 'union all' if not loop.last }}
 {%- endfor %};
 create index on {{ work }}fill (instrument_id, timeframe, signal, closed_at);
+{%- if spec.ends == 'purged' %}
+{#- Of what is not over at the end nothing counts: the account stops before the oldest unit that is still open was entered. #}
+delete from {{ work }}fill as purged
+using (
+    select distinct on (fill.instrument_id, fill.timeframe, fill.signal)
+        fill.instrument_id, fill.timeframe, fill.signal, fill.units[1].trade_number as oldest
+    from {{ work }}fill as fill
+    order by fill.instrument_id, fill.timeframe, fill.signal, fill.closed_at desc, fill.fill_number desc
+) as still_open
+inner join {{ work }}fill as entry
+    on
+        still_open.instrument_id = entry.instrument_id
+        and still_open.timeframe = entry.timeframe
+        and still_open.signal = entry.signal
+        and still_open.oldest = entry.trade_number
+        and entry.action = 'entry'
+where
+    purged.instrument_id = entry.instrument_id
+    and purged.timeframe = entry.timeframe
+    and purged.signal = entry.signal
+    and purged.fill_number >= entry.fill_number;
+{%- endif %}
 analyze {{ work }}fill
 {% endmacro %}
 
@@ -195,15 +237,70 @@ select
     exit_reason, is_open, clean_return, realistic_return, clean_profit, realistic_profit
 from {{ work }}trade
 order by signal::integer, instrument_id, trade_number;
-create unlogged table {{ work }}sum as
+create unlogged table {{ work }}span as
 {%- for shard in range(walk_shards()) %}
-select series.*, sums.*
+select series.*, spans.*
 from ({{ lab_series(work, shard) }}) as series
-cross join lateral {{ work }}sums(series.signal, series.instrument_id, series.timeframe) as sums
+cross join lateral {{ work }}spans(series.signal, series.instrument_id, series.timeframe) as spans
 {{ 'union all' if not loop.last }}
 {%- endfor %};
-with in_columns as (
-    select * from {{ work }}sum
+create index on {{ work }}span (signal);
+analyze {{ work }}span (signal, instrument_id);
+with last_fill as (
+    select distinct on (fill.instrument_id, fill.timeframe, fill.signal) fill.*
+    from {{ work }}fill as fill
+    inner join {{ work }}series as series on fill.instrument_id = series.instrument_id and fill.timeframe = series.timeframe
+    where fill.closed_at <= series.last_closed_at
+    order by fill.instrument_id, fill.timeframe, fill.signal, fill.closed_at desc, fill.fill_number desc
+),
+
+added as (
+    select
+        instrument_id,
+        timeframe,
+        signal,
+        sum(bars_held)::float8 as bars_held
+        {%- for account in ['clean', 'realistic'] %},
+        min({{ account }}_drawdown) as {{ account }}_drawdown
+        {%- for name in return_sums('') %},
+        sum({{ account }}_{{ name }} order by closed_at) as {{ account }}_{{ name }}
+        {%- endfor %}
+        {%- endfor %}
+    from {{ work }}span
+    group by instrument_id, timeframe, signal
+),
+
+in_columns as (
+    select
+        series.instrument_id,
+        series.timeframe,
+        signal.signal,
+        series.bars_per_year,
+        series.first_closed_at,
+        series.last_closed_at,
+        series.bars,
+        coalesce(added.bars_held, 0) / series.bars::float8 as exposure,
+        coalesce(last_fill.cash + last_fill.holding * series.last_close, 1) as clean_equity,
+        coalesce(
+            last_fill.realistic_cash + last_fill.realistic_holding * series.last_close
+            - {{ borrow_until('last_fill.borrow_per_day', 'last_fill.settled_at', 'series.last_closed_at') }}, 1
+        ) as realistic_equity
+        {%- for account in ['clean', 'realistic'] %},
+        least(added.{{ account }}_drawdown, 0) as {{ account }}_drawdown,
+        series.bars as {{ account }}_n
+        {%- for name in return_sums('') %},
+        coalesce(added.{{ account }}_{{ name }}, 0) as {{ account }}_{{ name }}
+        {%- endfor %}
+        {%- endfor %}
+    from {{ work }}series as series
+    inner join {{ work }}signal as signal on series.timeframe = signal.timeframe
+    left join added
+        on series.instrument_id = added.instrument_id and series.timeframe = added.timeframe and signal.signal = added.signal
+    left join last_fill
+        on
+            series.instrument_id = last_fill.instrument_id
+            and series.timeframe = last_fill.timeframe
+            and signal.signal = last_fill.signal
 ),
 
 {{ sums_by_account(['instrument_id', 'timeframe', 'signal'], ['clean', 'realistic']) }},
@@ -238,14 +335,116 @@ left join traded
 {% endmacro %}
 
 
+{#- Of each trial its realistic accounts in all instruments, in equal parts, and how sure one can be that the best is not luck. -#}
+{% macro lab_portfolios(work, spec) %}
+create unlogged table {{ work }}portfolio as
+{%- for shard in range(walk_shards()) %}
+select signal.signal, sums.*
+from {{ work }}signal as signal
+cross join lateral {{ work }}portfolios(signal.signal) as sums
+where mod(signal.signal::integer, {{ walk_shards() }}) = {{ shard }}
+{{ 'union all' if not loop.last }}
+{%- endfor %};
+create unlogged table {{ work }}portfolio_metric as
+with in_columns as (
+    select
+        portfolio.*,
+        of_year.bars_per_year
+    from {{ work }}portfolio as portfolio
+    cross join (
+        select max(series.bars_per_year) as bars_per_year
+        from {{ work }}series as series
+        where series.timeframe in (select signal.timeframe from {{ work }}signal as signal)
+    ) as of_year
+),
+
+{{ sums_by_account(['signal'], ['realistic']) }},
+
+{{ metrics_of_sums(['signal']) }}
+
+select
+    metric.*,
+    metric.sharpe / sqrt(in_columns.bars_per_year) as sharpe_per_bar,
+    metric.volatility / sqrt(in_columns.bars_per_year) as deviation
+from metric
+inner join in_columns on metric.signal = in_columns.signal;
+create unlogged table {{ work }}deflation as
+with together as (
+    {#- The variance of a sum of standardised returns is the sum of all their correlations. #}
+    select var_samp(at_instant.total) as variance
+    from (
+        select sum(one.value / metric.deviation order by metric.signal::integer) as total
+        from {{ work }}portfolio as portfolio
+        inner join {{ work }}portfolio_metric as metric on portfolio.signal = metric.signal
+        cross join lateral unnest(portfolio.returns) with ordinality as one (value, instant)
+        where metric.deviation > 0
+        group by one.instant
+    ) as at_instant
+),
+
+spread as (
+    select
+        count(metric.sharpe_per_bar)::float8 as trials,
+        stddev_samp(metric.sharpe_per_bar) as sharpe_deviation
+    from {{ work }}portfolio_metric as metric
+),
+
+correlated as (
+    select
+        spread.*,
+        least(1, greatest(0, (together.variance - spread.trials) / nullif(spread.trials * (spread.trials - 1), 0))) as mean_correlation
+    from spread
+    cross join together
+),
+
+effective as (
+    select
+        correlated.*,
+        case
+            when correlated.trials <= 1 then correlated.trials
+            else correlated.mean_correlation + (1 - correlated.mean_correlation) * correlated.trials
+        end as effective_trials
+    from correlated
+)
+
+select
+    effective_trials,
+    case when trials > 1 then mean_correlation end as mean_correlation,
+    sharpe_deviation,
+    backtest.expected_maximum_sharpe(coalesce(sharpe_deviation, 0), effective_trials) as expected_maximum_sharpe
+from effective;
+insert into lab.portfolio_metric
+select
+    {{ spec.run }}, metric.signal::integer, metric.first_closed_at, metric.last_closed_at, metric.bars, metric.exposure, metric.total_return,
+    metric.cagr, metric.volatility, metric.sharpe, metric.sortino, metric.calmar, metric.maximum_drawdown, metric.skewness, metric.kurtosis,
+    metric.probabilistic_sharpe,
+    backtest.probabilistic_sharpe(
+        metric.sharpe_per_bar, deflation.expected_maximum_sharpe, metric.bars, metric.skewness, metric.kurtosis
+    ),
+    coalesce(traded.trades, 0), traded.win_rate, traded.profit_factor
+from {{ work }}portfolio_metric as metric
+cross join {{ work }}deflation as deflation
+left join (
+    select
+        trade.signal,
+        count(*) as trades,
+        avg(case when trade.realistic_profit > 0 then 1 else 0 end)::float8 as win_rate,
+        sum(greatest(trade.realistic_profit, 0) order by trade.instrument_id, trade.trade_number)
+        / nullif(-sum(least(trade.realistic_profit, 0) order by trade.instrument_id, trade.trade_number), 0) as profit_factor
+    from {{ work }}trade as trade
+    where not trade.is_open
+    group by trade.signal
+) as traded on metric.signal = traded.signal
+{% endmacro %}
+
+
 {% macro lab_equity(work, spec) %}
 insert into lab.equity
 select {{ spec.run }}, best.trial, series.instrument_id, valued.closed_at, valued.clean_equity, valued.realistic_equity, valued.realistic_hold_equity
 from (
-    select trial from lab.metric
-    where run_id = {{ spec.run }} and account = 'realistic'
-    group by trial
-    order by avg(sharpe) desc nulls last, trial
+    select trial from lab.portfolio_metric
+    where run_id = {{ spec.run }}
+    order by sharpe desc nulls last, trial
     limit 1
 ) as best
 inner join {{ work }}signal as signal on best.trial = signal.signal::integer
@@ -256,44 +455,36 @@ where series.timeframe = signal.timeframe
 
 
 {% macro lab_drop(work) %}
-drop function {{ work }}walk, {{ work }}fills, {{ work }}sums, {{ work }}equity;
-drop table {{ work }}signal, {{ work }}cost, {{ work }}bar, {{ work }}feature, {{ work }}event, {{ work }}fill, {{ work }}trade, {{ work }}sum, {{ work }}series
+drop function {{ work }}walk, {{ work }}fills, {{ work }}spans, {{ work }}portfolios, {{ work }}equity;
+drop table {{ work }}range, {{ work }}signal, {{ work }}cost, {{ work }}delisting, {{ work }}bar, {{ work }}instant, {{ work }}feature, {{ work }}event, {{ work }}fill,
+{{ work }}trade, {{ work }}span, {{ work }}series, {{ work }}portfolio, {{ work }}portfolio_metric, {{ work }}deflation
 {% endmacro %}
 
 
 {#-
-  The function that sums up the returns of one trial in one instrument, as metric_sums does from rows of fct_strategy_equity, without making
-  those rows: it looks only at bars at which something is held or was just left, since at all others the return is zero.
+  The function that sums up the returns of one trial in one instrument, span by span as equity_sum does from rows of fct_strategy_equity,
+  without making those rows: it looks only at bars at which something is held or was just left, since at all others the return is zero.
+  For the portfolio it hands on the realistic returns of those bars.
 -#}
-{% macro series_sums(name, from, is_same_timeframe) -%}
+{% macro series_spans(name, from, is_same_timeframe) -%}
 create or replace function {{ name }}(series_signal text, series_instrument integer, series_timeframe text)
 returns table (
-  bars_per_year float8,
-  first_closed_at timestamptz,
-  last_closed_at timestamptz,
-  bars bigint,
-  exposure float8
+  closed_at timestamptz,
+  bars_held bigint
   {%- for account in ['clean', 'realistic'] %},
-  {{ account }}_equity float8,
-  {{ account }}_drawdown float8,
-  {{ account }}_n bigint
+  {{ account }}_drawdown float8
   {%- for name in return_sums('') %},
   {{ account }}_{{ name }} float8
   {%- endfor %}
-  {%- endfor %}
+  {%- endfor %},
+  instants timestamptz[],
+  returns float8[],
+  is_held boolean[]
 )
-language plpgsql stable strict parallel safe cost 1000000 as $sums$
+language plpgsql stable strict parallel safe cost 1000000 as $spans$
 #variable_conflict use_column
-declare
-  last_close float8;
 begin
-  select series.bars, series.first_closed_at, series.last_closed_at, series.last_close, series.bars_per_year
-  into bars, first_closed_at, last_closed_at, last_close, bars_per_year
-  from {{ from.series }} as series
-  where series.instrument_id = series_instrument and series.timeframe = series_timeframe;
-  clean_n := bars;
-  realistic_n := bars;
-
+  return query
   with fill as (
     select distinct on (filled.closed_at) filled.*
     from (
@@ -369,6 +560,7 @@ begin
 
   followed as (
     select
+      valued.closed_at,
       valued.is_held,
       valued.clean_equity,
       valued.realistic_equity,
@@ -380,36 +572,168 @@ begin
     window bars as (order by valued.closed_at)
   )
 
+  {#- Their rows come in the order of their bars: sorting them for every sum would take longer than summing. #}
   select
-    count(*) filter (where is_held) / nullif(bars, 0)::float8
+    max(followed.closed_at),
+    count(*) filter (where followed.is_held)
     {%- for account in ['clean', 'realistic'] %},
-    coalesce(min({{ account }}_equity / greatest({{ account }}_peak, 1)) - 1, 0)
-    {%- for sum in return_sums(account ~ '_return').values() %},
+    min(followed.{{ account }}_equity / greatest(followed.{{ account }}_peak, 1) - 1)
+    {%- for sum in return_sums('followed.' ~ account ~ '_return').values() %},
     {{ sum }}
     {%- endfor %}
-    {%- endfor %}
-  into
-    exposure
-    {%- for account in ['clean', 'realistic'] %},
-    {{ account }}_drawdown
-    {%- for name in return_sums('') %},
-    {{ account }}_{{ name }}
-    {%- endfor %}
-    {%- endfor %}
-  from followed;
+    {%- endfor %},
+    array_agg(followed.closed_at),
+    array_agg(followed.realistic_return),
+    array_agg(followed.is_held)
+  from followed
+  group by {{ span_of('followed.closed_at') }};
+end
+$spans$
+{%- endmacro %}
+
+
+{#- The function that puts together what one trial returned in all instruments, in equal parts every bar anew, as fct_portfolio_equity does. -#}
+{% macro portfolio_sums(name, from) -%}
+{%- set sums = account_sums('realistic') -%}
+create or replace function {{ name }}(series_signal text)
+returns table (
+  first_closed_at timestamptz,
+  last_closed_at timestamptz,
+  bars bigint,
+  exposure float8,
+  returns float8[]
+  {%- for name in sums %},
+  {{ name }} {{ 'bigint' if name.endswith('_n') else 'float8' }}
+  {%- endfor %}
+)
+language plpgsql stable strict parallel safe cost 1000000 as $portfolio$
+#variable_conflict use_column
+begin
+  return query
+  with moved as (
+    select
+      one.closed_at,
+      sum(one.value order by span.instrument_id) as total,
+      count(*) filter (where one.value is null) as unknown,
+      count(*) filter (where one.is_held) as held
+    from {{ from.spans }} as span
+    cross join lateral unnest(span.instants, span.returns, span.is_held) as one (closed_at, value, is_held)
+    where span.signal = series_signal
+    group by one.closed_at
+  ),
+
+  returned as (
+    select
+      instant.closed_at,
+      coalesce(moved.held, 0) / instant.instruments::float8 as exposure,
+      case
+        when moved.closed_at is null then 0
+        else coalesce(moved.total, 0) / nullif(instant.instruments - moved.unknown, 0)
+      end as realistic_return
+    from {{ from.instants }} as instant
+    left join moved on instant.closed_at = moved.closed_at
+  ),
+
+  compounded as (
+    select
+      returned.*,
+      backtest.product(1 + coalesce(returned.realistic_return, 0)) over (order by returned.closed_at) as realistic_equity
+    from returned
+  ),
+
+  followed as (
+    select
+      compounded.*,
+      compounded.realistic_equity / greatest(1, max(compounded.realistic_equity) over (order by compounded.closed_at)) - 1
+        as realistic_drawdown
+    from compounded
+  )
 
   select
-    fill.cash + fill.holding * last_close,
-    fill.realistic_cash + fill.realistic_holding * last_close
-      - {{ borrow_until('fill.borrow_per_day', 'fill.settled_at', 'last_closed_at') }}
-  into clean_equity, realistic_equity
-  from {{ from.fills }} as fill
-  where fill.instrument_id = series_instrument and fill.timeframe = series_timeframe and fill.signal = series_signal
-  order by fill.closed_at desc, fill.fill_number desc
-  limit 1;
-  clean_equity := coalesce(clean_equity, 1);
-  realistic_equity := coalesce(realistic_equity, 1);
-  return next;
+    min(closed_at),
+    max(closed_at),
+    count(*),
+    avg(exposure order by closed_at),
+    array_agg(coalesce(realistic_return, 0) order by closed_at)
+    {%- for sum in sums.values() %},
+    {{ sum }}
+    {%- endfor %}
+  from followed;
 end
-$sums$
+$portfolio$
 {%- endmacro %}
+
+
+{#- What a walk-forward came to out of sample, as a statement: lab.walk_equity says what its folds gave, one after the other. -#}
+{% macro walk_statement(walk_id) %}
+with equity as (
+    select * from lab.walk_equity where walk_id = {{ walk_id }}
+),
+
+tested as (
+    select fold.test_run_id, fold.trial, walk.timeframe, walk.instruments
+    from lab.fold as fold
+    inner join lab.walk as walk on fold.walk_id = walk.walk_id
+    where fold.walk_id = {{ walk_id }}
+),
+
+of_year as (
+    select max(series.bars_per_year) as bars_per_year
+    from {{ ref('bars_per_year') }} as series
+    inner join tested on series.timeframe = tested.timeframe and series.instrument_id = any (tested.instruments)
+),
+
+held as (
+    select sum(portfolio.exposure * portfolio.bars) / sum(portfolio.bars) as exposure
+    from lab.portfolio_metric as portfolio
+    inner join tested on portfolio.run_id = tested.test_run_id
+),
+
+in_columns as (
+    select
+        equity.walk_id,
+        of_year.bars_per_year,
+        min(equity.closed_at) as first_closed_at,
+        max(equity.closed_at) as last_closed_at,
+        count(*) as bars,
+        held.exposure
+        {%- for name, sum in account_sums('realistic').items() %},
+        {{ sum }} as {{ name }}
+        {%- endfor %}
+    from equity
+    cross join of_year
+    cross join held
+    group by equity.walk_id, of_year.bars_per_year, held.exposure
+),
+
+{{ sums_by_account(['walk_id'], ['realistic']) }},
+
+{{ metrics_of_sums(['walk_id']) }},
+
+traded as (
+    select
+        count(*) as trades,
+        avg(case when trade.realistic_profit > 0 then 1 else 0 end)::float8 as win_rate,
+        sum(greatest(trade.realistic_profit, 0) order by trade.run_id, trade.instrument_id, trade.trade_number)
+        / nullif(-sum(least(trade.realistic_profit, 0) order by trade.run_id, trade.instrument_id, trade.trade_number), 0)
+            as profit_factor
+    from lab.trade as trade
+    inner join tested on trade.run_id = tested.test_run_id
+    where not trade.is_open
+)
+
+insert into lab.walk_metric
+select
+    metric.walk_id, metric.first_closed_at, metric.last_closed_at, metric.bars, metric.exposure, metric.total_return, metric.cagr,
+    metric.volatility, metric.sharpe, metric.sortino, metric.calmar, metric.maximum_drawdown, metric.skewness, metric.kurtosis,
+    metric.probabilistic_sharpe, traded.trades, traded.win_rate, traded.profit_factor,
+    (
+        select encode(sha256(convert_to(
+            (select string_agg(fold.params_hash || fold.in_sample, ' ' order by fold.fold) from lab.fold as fold where fold.walk_id = metric.walk_id)
+            || string_agg(equity.closed_at || ' ' || equity.realistic_equity, ' ' order by equity.closed_at), 'UTF8'
+        )), 'hex')
+        from equity
+    )
+from metric
+cross join traded
+{% endmacro %}

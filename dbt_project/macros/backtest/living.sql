@@ -20,6 +20,7 @@ series as not materialized (
     'bars': ref('fct_bars'),
     'costs': source('config', 'cost'),
     'delistings': source('config', 'delisting'),
+    'observed': ref('observed'),
   }, standing=this.schema ~ '.' ~ this.identifier)) }}
 {% endmacro %}
 

@@ -1,36 +1,59 @@
 {#-
   The metrics of return series, in two steps that all results share: sums over the bars of a series, and what follows from the sums.
   Definitions and sources: docs/backtest.md.
+
+  The sums of an instrument's accounts are taken span by span and then added up, so that one more bar costs a span and not a history.
 -#}
+
+{#- The span of 30 days, counted from 1970, that a bar closes in: its beginning. -#}
+{% macro span_of(closed_at) -%}
+date_bin(interval '30 days', {{ closed_at }} - interval '1 microsecond', timestamptz 'epoch')
+{%- endmacro %}
+
+
+{#- What is kept of an account's equity, returns and drawdowns, one row per bar: {column: aggregate}. -#}
+{% macro account_sums(account) %}
+  {% set sums = {
+    account ~ '_equity': '(array_agg(' ~ account ~ '_equity order by closed_at desc))[1]',
+    account ~ '_drawdown': 'min(' ~ account ~ '_drawdown)',
+    account ~ '_n': 'count(' ~ account ~ '_return)',
+  } %}
+  {% for name, sum in return_sums(account ~ '_return', 'order by closed_at').items() %}
+    {% do sums.update({account ~ '_' ~ name: sum}) %}
+  {% endfor %}
+  {{ return(sums) }}
+{% endmacro %}
+
+
+{#- The same of a longer time, from sums over its parts, in the order of their closed_at. -#}
+{% macro added_sums(account) %}
+  {% set sums = {
+    account ~ '_equity': '(array_agg(' ~ account ~ '_equity order by closed_at desc))[1]',
+    account ~ '_drawdown': 'min(' ~ account ~ '_drawdown)',
+    account ~ '_n': 'sum(' ~ account ~ '_n)::bigint',
+  } %}
+  {% for name in return_sums('') %}
+    {% do sums.update({account ~ '_' ~ name: 'sum(' ~ account ~ '_' ~ name ~ ' order by closed_at)'}) %}
+  {% endfor %}
+  {{ return(sums) }}
+{% endmacro %}
+
 
 {#-
-  CTE `summed`: one row per `keys` and account, of a relation with one row per bar: `keys`, bars_per_year, closed_at, `exposure`, and of every
-  account its equity, return and drawdown.
+  What is summed of the returns in the order of the bars, zeros left out: {name: aggregate}, powers and the squares of losses. The built-in
+  regression of squares on returns keeps what all four powers need in one state, by updates that do not cancel (Youngs and Cramer 1971).
 -#}
-{% macro metric_sums(relation, keys, exposure='case when holding <> 0 then 1 else 0 end') -%}
-{% set by = keys | join(', ') %}
-in_columns as (
-    select
-        {{ by }},
-        bars_per_year,
-        min(closed_at) as first_closed_at,
-        max(closed_at) as last_closed_at,
-        count(*) as bars,
-        avg({{ exposure }})::float8 as exposure
-        {%- for account in accounts() %},
-            (array_agg({{ account }}_equity order by closed_at desc))[1] as {{ account }}_equity,
-            min({{ account }}_drawdown) as {{ account }}_drawdown,
-            count({{ account }}_return) as {{ account }}_n
-            {%- for name, sum in return_sums(account ~ '_return', 'order by closed_at').items() %},
-                {{ sum }} as {{ account }}_{{ name }}
-            {%- endfor %}
-        {%- endfor %}
-    from {{ relation }}
-    group by {{ by }}, bars_per_year
-),
-
-{{ sums_by_account(keys, accounts()) }}
-{%- endmacro %}
+{% macro return_sums(value, in_order='') %}
+  {% set given = '(' ~ value ~ ' * ' ~ value ~ ', ' ~ value ~ ' ' ~ in_order ~ ') filter (where ' ~ value ~ ' <> 0)' %}
+  {% set moved, average, average_square = 'regr_count' ~ given, 'regr_avgx' ~ given, 'regr_avgy' ~ given %}
+  {{ return({
+    's1': 'coalesce(' ~ average ~ ' * ' ~ moved ~ ', 0)',
+    's2': 'coalesce(' ~ average_square ~ ' * ' ~ moved ~ ', 0)',
+    's3': 'coalesce(regr_sxy' ~ given ~ ' + ' ~ average ~ ' * ' ~ moved ~ ' * ' ~ average_square ~ ', 0)',
+    's4': 'coalesce(regr_syy' ~ given ~ ' + ' ~ average_square ~ ' * ' ~ moved ~ ' * ' ~ average_square ~ ', 0)',
+    'losses': 'coalesce(sum(' ~ value ~ ' * ' ~ value ~ ' ' ~ in_order ~ ') filter (where ' ~ value ~ ' < 0), 0)',
+  }) }}
+{% endmacro %}
 
 
 {#- CTE `summed` from `in_columns`, which has the sums of each account in columns of its own. -#}
@@ -60,28 +83,9 @@ summed as (
                     {%- endfor %}
                 ){{ ',' if not loop.last }}
             {%- endfor %}
-        ) as of_account (account, equity, drawdown, n, {{ return_sums('') | join(', ') }})
+        ) as of_account (account, equity, drawdown, bars_with_return, {{ return_sums('') | join(', ') }})
 )
 {%- endmacro %}
-
-
-{#-
-  What is summed of the returns that are not zero, in the order of the bars: {name: aggregate}. The built-in regression of squares on returns
-  keeps all four moments in one state, by updates that do not cancel (Youngs and Cramer 1971).
--#}
-{% macro return_sums(value, in_order='') %}
-  {% set given = '(' ~ value ~ ' * ' ~ value ~ ', ' ~ value ~ ' ' ~ in_order ~ ') filter (where ' ~ value ~ ' <> 0)' %}
-  {% set sums = {} %}
-  {% for name, function in {
-    'moved': 'regr_count', 'average': 'regr_avgx', 'average_square': 'regr_avgy', 'sxx': 'regr_sxx', 'sxy': 'regr_sxy', 'syy': 'regr_syy'
-  }.items() %}
-    {% do sums.update({name: function ~ given}) %}
-  {% endfor %}
-  {% do sums.update({
-    'losses': 'sum(' ~ value ~ ' * ' ~ value ~ ' ' ~ in_order ~ ') filter (where ' ~ value ~ ' < 0)'
-  }) %}
-  {{ return(sums) }}
-{% endmacro %}
 
 
 {#-
@@ -90,38 +94,23 @@ summed as (
 -#}
 {% macro metrics_of_sums(keys) -%}
 {% set by = keys | join(', ') %}
--- Zeros add nothing to a sum, but count.
-total as (
+counted as (
     select
-        {{ by }},
-        account,
-        bars_per_year,
-        first_closed_at,
-        last_closed_at,
-        bars,
-        exposure,
-        equity,
-        drawdown,
-        nullif(n, 0)::float8 as n,
-        coalesce(average * moved, 0) as s1,
-        coalesce(average_square * moved, 0) as s2,
-        coalesce(sxy + average * moved * average_square, 0) as s3,
-        coalesce(syy + average_square * moved * average_square, 0) as s4,
-        coalesce(sxx + average * moved * average, 0) as squares_from_zero,
-        coalesce(losses, 0) as losses
+        summed.*,
+        nullif(bars_with_return, 0)::float8 as n
     from summed
 ),
 
 moment as (
     select
-        total.*,
+        counted.*,
         s1 / n as mean,
         losses / n as downside,
-        squares_from_zero - s1 * s1 / n as squares,
+        s2 - s1 * s1 / n as squares,
         s2 / n as raw_2,
         s3 / n as raw_3,
         s4 / n as raw_4
-    from total
+    from counted
 ),
 
 shaped as (
@@ -130,7 +119,11 @@ shaped as (
         -- What rounding leaves of returns that are all the same is no variance.
         case when n > 1 and squares > 1e-13 * raw_2 * n then squares / (n - 1) end as variance,
         case when n > 1 and squares > 1e-13 * raw_2 * n then squares / n end as population_variance,
-        case when equity > 0 then equity ^ (bars_per_year / bars) - 1 else -1 end as cagr
+        case
+            when equity <= 0 then -1
+            -- Beyond what a number can hold nothing is said: an hour's return to the power of a year.
+            when abs(ln(equity) * bars_per_year / bars) < 700 then equity ^ (bars_per_year / bars) - 1
+        end as cagr
     from moment
 ),
 
@@ -160,10 +153,7 @@ metric as (
         drawdown as maximum_drawdown,
         skewness,
         kurtosis,
-        backtest.normal_cdf(
-            sharpe_per_bar * sqrt(n - 1)
-            / nullif(sqrt(greatest(1 - skewness * sharpe_per_bar + (kurtosis - 1) / 4 * sharpe_per_bar ^ 2, 0)), 0)
-        ) as probabilistic_sharpe
+        backtest.probabilistic_sharpe(sharpe_per_bar, 0, n, skewness, kurtosis) as probabilistic_sharpe
     from ratio
 )
 {%- endmacro %}

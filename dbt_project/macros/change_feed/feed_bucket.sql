@@ -4,6 +4,7 @@
   (none)    the row itself
   intraday  bars shorter than a day, and the day, of candles (models/bars/rollup_stored)
   days      bars longer than a day, of days (models/bars/multi_day)
+  span      the 30 days around a bar, of which its returns are summed up (models/backtest/equity_sum)
   execution bars of the timeframe on which a signal is traded, for the fills of the one that it looks at (models/backtest/fill)
 
   For intraday and days a dirty range is one of a timeframe's whole periods: the rows read and the rows written both close in it. A
@@ -16,11 +17,19 @@
     {{ feed_bucket_intraday(node) }}
   {% elif bucket == 'days' %}
     {{ feed_bucket_days(node) }}
+  {% elif bucket == 'span' %}
+    select
+      instrument_id,
+      timeframe,
+      {{ span_of('first_at') }} + interval '1 microsecond' as first_at,
+      {{ span_of('last_at') }} + interval '30 days' as last_at,
+      is_insert_or_delete
+    from pending
   {% elif bucket == 'execution' %}
     {{ feed_bucket_execution() }}
   {% else %}
     {% do exceptions.raise_compiler_error(
-      model.name ~ ": unknown bucket '" ~ bucket ~ "'; it is 'intraday', 'days', 'execution' or left out") %}
+      model.name ~ ": unknown bucket '" ~ bucket ~ "'; it is 'intraday', 'days', 'span', 'execution' or left out") %}
   {% endif %}
 {% endmacro %}
 

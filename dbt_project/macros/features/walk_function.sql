@@ -72,10 +72,7 @@ begin
   {{ statement }}
   {%- endfor %}
 
-  begins_at := greatest(first_at, (
-    select horizon.horizon_at from ops.horizon as horizon
-    where horizon.instrument_id = series_instrument and horizon.timeframe = series_timeframe
-  ));
+  begins_at := {{ first_not_frozen() }};
   if begins_at > '-infinity' and to_regclass('{{ standing }}') is not null then
     select row.closed_at, row.checkpoint into resumed_at, resumed
     from {{ standing }} as row

@@ -4,7 +4,7 @@
 
   memory     what a change of an input makes dirty (feed_dirty)
   key        the columns of the primary key
-  bucket     for memory bucket: the span that one row sums up, if it is not the row itself
+  bucket     which rows a parent's change concerns, if not those of its own series and time (feed_bucket)
   indexes    lists of columns to index beside the key
   frozen     which rows stay as they are once the candles before a horizon are gone (unless_frozen)
   analyze    the columns that a full build takes statistics of, if not all: autovacuum comes to the others

@@ -29,9 +29,9 @@
 
 
 {#- The features that a signal may read: stored ones, and those that follow from stored ones of the same bar. {name: sql} -#}
-{% macro readable_features(program) %}
+{% macro readable_features(features) %}
   {% set readable = {'close': 'close'} %}
-  {% for feature in program.features if 'bars_per_year' not in feature.sql %}
+  {% for feature in features if 'bars_per_year' not in feature.sql %}
     {% do readable.update({feature.name: feature.name if feature.is_stored else feature.sql}) %}
   {% endfor %}
   {{ return(readable) }}

@@ -33,5 +33,5 @@
 
 {#- A rule of a signal's execution in SQL, null where it gives none. -#}
 {% macro execution_rule(name, type='float8') -%}
-({{ 'signal.execution' }} ->> '{{ name }}')::{{ type }}
+(signal.execution ->> '{{ name }}')::{{ type }}
 {%- endmacro %}

@@ -8,16 +8,35 @@ with series as not materialized (
     from {{ ref('bars_per_year') }} as bars_per_year
 ),
 
-equity as not materialized (
+span as not materialized (
     select
-        equity.*,
+        equity_sum.*,
         series.bars_per_year
     from {{ feed_series('series') }}
-    inner join {{ ref('fct_strategy_equity') }} as equity
-        on series.instrument_id = equity.instrument_id and series.timeframe = equity.timeframe
+    inner join {{ ref('equity_sum') }} as equity_sum
+        on series.instrument_id = equity_sum.instrument_id and series.timeframe = equity_sum.timeframe
 ),
 
-{{ metric_sums('equity', ['instrument_id', 'timeframe', 'signal']) }},
+in_columns as (
+    select
+        instrument_id,
+        timeframe,
+        signal,
+        bars_per_year,
+        min(first_closed_at) as first_closed_at,
+        max(last_closed_at) as last_closed_at,
+        sum(bars_held)::float8 / sum(bars)::float8 as exposure,
+        {%- for account in accounts() %}
+            {%- for name, sum in added_sums(account).items() %}
+                {{ sum }} as {{ name }},
+            {%- endfor %}
+        {%- endfor %}
+        sum(bars)::bigint as bars
+    from span
+    group by instrument_id, timeframe, signal, bars_per_year
+),
+
+{{ sums_by_account(['instrument_id', 'timeframe', 'signal'], accounts()) }},
 
 {{ metrics_of_sums(['instrument_id', 'timeframe', 'signal']) }}
 

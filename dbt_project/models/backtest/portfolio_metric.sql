@@ -17,7 +17,25 @@ equity as not materialized (
     inner join bars_per_year on equity.timeframe = bars_per_year.timeframe
 ),
 
-{{ metric_sums('equity', ['timeframe', 'signal'], 'exposure') }},
+in_columns as (
+    select
+        timeframe,
+        signal,
+        bars_per_year,
+        min(closed_at) as first_closed_at,
+        max(closed_at) as last_closed_at,
+        avg(exposure order by closed_at) as exposure,
+        {%- for account in accounts() %}
+            {%- for name, sum in account_sums(account).items() %}
+                {{ sum }} as {{ name }},
+            {%- endfor %}
+        {%- endfor %}
+        count(*) as bars
+    from equity
+    group by timeframe, signal, bars_per_year
+),
+
+{{ sums_by_account(['timeframe', 'signal'], accounts()) }},
 
 {{ metrics_of_sums(['timeframe', 'signal']) }}
 

@@ -3,12 +3,14 @@
 
 select
     feature,
+    feature_number,
     indicator,
     kernel,
     params::jsonb as params,
     family,
     string_to_array(shown_in, ',') as shown_in,
     is_stored,
+    expression,
     formula,
     unit,
     window_bars,
@@ -21,12 +23,14 @@ from (
     {%- for feature in program.features %}
         (
             '{{ feature.name }}',
+            {{ loop.index }},
             '{{ feature.indicator }}',
             '{{ feature.kernel }}',
             {{ text_literal(tojson(feature.params)) }},
             '{{ feature.family }}',
             '{{ (feature.views + ['fct_features']) | join(',') }}',
             {{ feature.is_stored | string | lower }},
+            {{ text_literal(feature.name if feature.is_stored else feature.sql) }},
             {{ text_literal(feature.formula) }},
             {{ text_literal(feature.unit) }},
             {{ feature.window }},
@@ -36,10 +40,10 @@ from (
             {{ text_literal(feature.source) }}
         ),
     {%- endfor %}
-    (null, null, null, null, null, null, null, null, null, null, null, null, null, null)
+    (null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null)
 )
     as declared (
-        feature, indicator, kernel, params, family, shown_in, is_stored, formula, unit, window_bars, unstable_bars, seeding,
-        null_policy, source
+        feature, feature_number, indicator, kernel, params, family, shown_in, is_stored, expression, formula, unit,
+        window_bars, unstable_bars, seeding, null_policy, source
     )
 where feature is not null

@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
-{%- set program = feature_program(enabled_indicators()) %}
+{%- set features = enabled_features() %}
 
 select
     bar_features.instrument_id,
@@ -15,7 +15,7 @@ from {{ ref('bar_features') }} as bar_features
 cross join
     lateral (
         values
-        {%- for feature in program.features if feature.kernel == 'ema' %}
+        {%- for feature in features if feature.kernel == 'ema' %}
             ({{ feature.params.period }}, bar_features.{{ feature.name }}, {{ feature.window + feature.unstable }}),
         {%- endfor %}
         (null::integer, null::float8, null::integer)

@@ -4,4 +4,4 @@ with features_by_year as (
     {{ features_by_year() | indent(4) }}
 )
 
-{{ all_features(feature_program(enabled_indicators())) }}
+{{ all_features(enabled_features()) }}

@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
-{%- set program = feature_program(enabled_indicators()) %}
+{%- set features = enabled_features() %}
 
 select
     instrument_id,
@@ -8,8 +8,8 @@ select
     closed_at,
     close,
     gap_before,
-    {{ feature_columns(program, 'fct_returns') -}}
-    {{ feature_flags(program, 'fct_returns') -}}
+    {{ feature_columns(features, 'fct_returns') -}}
+    {{ feature_flags(features, 'fct_returns') -}}
     series_position,
     bars_since_outage
 from {{ ref('bar_features') }}

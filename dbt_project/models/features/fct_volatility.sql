@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
-{%- set program = feature_program(enabled_indicators()) %}
+{%- set features = enabled_features() %}
 
 with features_by_year as (
     {{ features_by_year() | indent(4) }}
@@ -11,8 +11,8 @@ select
     opened_at,
     closed_at,
     close,
-    {{ feature_columns(program, 'fct_volatility') -}}
-    {{ feature_flags(program, 'fct_volatility') -}}
+    {{ feature_columns(features, 'fct_volatility') -}}
+    {{ feature_flags(features, 'fct_volatility') -}}
     bars_per_year,
     series_position,
     bars_since_outage

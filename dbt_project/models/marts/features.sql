@@ -1,10 +1,10 @@
-{%- set program = feature_program(enabled_indicators()) %}
+{%- set enabled = enabled_features() %}
 {%- set fixed = [
     'instrument_id', 'exchange', 'market_type', 'symbol', 'timeframe', 'opened_at', 'closed_at', 'close', 'gap_before',
     'bars_per_year', 'series_position', 'bars_since_outage'
 ] %}
-{%- set computed = program.features | map(attribute='name') | list %}
-{%- for family in feature_families(program) %}
+{%- set computed = enabled | map(attribute='name') | list %}
+{%- for family in feature_families(enabled) %}
     {%- do computed.extend(['is_warm_' ~ family, 'has_outage_' ~ family]) %}
 {%- endfor %}
 {#- A unit test has no contract: there, what is computed. #}
@@ -19,7 +19,7 @@ with features_by_year as (
 ),
 
 features as (
-    {{ all_features(program) | indent(4) }}
+    {{ all_features(enabled) | indent(4) }}
 ),
 
 instrument as (

@@ -1,3 +1,9 @@
+with live as (
+    select distinct params_hash
+    from {{ source('lab', 'strategy_status') }}
+    where status = 'active'
+)
+
 select
     instrument.exchange,
     instrument.market_type,
@@ -14,6 +20,8 @@ select
     fired.features,
     fired.feature_hash,
     fired.params_hash,
-    fired.instrument_id
+    fired.instrument_id,
+    live.params_hash is not null as is_live
 from {{ ref('fct_signals') }} as fired
 inner join {{ ref('dim_instrument') }} as instrument on fired.instrument_id = instrument.instrument_id
+left join live on fired.params_hash = live.params_hash

@@ -24,6 +24,12 @@ with metric as (
         max(profit_factor) filter (where account = 'realistic') as profit_factor
     from {{ ref('fct_strategy_metric') }}
     group by scope, signal, timeframe, instrument_id
+),
+
+live as (
+    select distinct params_hash
+    from {{ source('lab', 'strategy_status') }}
+    where status = 'active'
 )
 
 select
@@ -49,7 +55,9 @@ select
             metric.{{ prefix }}_{{ name }},
         {%- endfor %}
     {%- endfor %}
-    metric.instrument_id
+    metric.instrument_id,
+    live.params_hash is not null as is_live
 from metric
 left join {{ ref('dim_signal') }} as signal on metric.signal = signal.signal
 left join {{ ref('dim_instrument') }} as instrument on metric.instrument_id = instrument.instrument_id
+left join live on signal.params_hash = live.params_hash

@@ -2,7 +2,7 @@
     memory='recursive', key=['instrument_id', 'timeframe', 'closed_at', 'signal', 'direction', 'action'], frozen='base',
     post_hook='{{ signal_views() }}'
 ) }}
-{%- set readable = readable_features(feature_program(enabled_indicators())) %}
+{%- set readable = readable_features(enabled_features()) %}
 {%- set signals = signal_program(enabled_signals(), readable) %}
 
 {{ signal_events(signals, feed(ref('bar_features'), preceding=1), readable) }}
