@@ -7,10 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from expectations.verdict import Profile
-from titan.database import Connection
+from titan.database import Connection, records
 from titan.errors import TitanError, UsageError
 from titan.settings import home
 
@@ -44,8 +42,9 @@ def write(connection: Connection, directory: Path, *, batch_ids: Sequence[int] =
 
 
 def _results(connection: Connection, batch_ids: Sequence[int], last: int) -> list[dict[str, Any]]:
-    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
+    with connection.transaction():
+        return records(
+            connection,
             """
             select batch_id, gate_result.suite, results, profile, judged_at, load_batch.origin
             from ops.gate_result inner join raw.load_batch using (batch_id)
@@ -53,7 +52,7 @@ def _results(connection: Connection, batch_ids: Sequence[int], last: int) -> lis
             order by batch_id desc limit %(last)s
             """,
             {"ids": list(batch_ids) or None, "last": max(last, len(batch_ids))},
-        ).fetchall()
+        )
 
 
 def _render(rows: list[dict[str, Any]], directory: Path) -> Path:

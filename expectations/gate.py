@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from expectations.measures import FEWEST_ROWS, MEASURES
 from expectations.predicates import PREDICATES
@@ -24,7 +23,7 @@ from expectations.settings import READABLE, Setting, read_settings
 from expectations.verdict import Profile, Verdict
 from ingest.batch import Batch, Candles, Rejected, candle_of, instant, plain
 from ingest.clock import Clock
-from titan.database import Connection, statement
+from titan.database import Connection, records, statement
 
 _PREDICATE_NAMES = tuple(predicate.name for predicate in PREDICATES)
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
@@ -201,14 +200,14 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
         is_day_or_longer=sql.Literal(not clock.timeframe.is_intraday),
         seconds=sql.Literal(clock.timeframe.seconds),
     )
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            query,
-            {
-                "exchange": batch.market.exchange,
-                "market_type": batch.market.market_type,
-                "symbols": list(batch.symbols),
-                "asked_from": asked_from,
-                "asked_until": asked_until,
-            },
-        ).fetchall()
+    return records(
+        connection,
+        query,
+        {
+            "exchange": batch.market.exchange,
+            "market_type": batch.market.market_type,
+            "symbols": list(batch.symbols),
+            "asked_from": asked_from,
+            "asked_until": asked_until,
+        },
+    )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg.rows import dict_row
-
-from titan.database import Connection
+from titan.database import Connection, records
 from titan.errors import UsageError
 
 # One row per batch, newest first, with the expectations that are not met.
@@ -64,5 +62,5 @@ def of_batch(connection: Connection, batch_id: int) -> list[dict[str, Any]]:
 
 
 def _rows(connection: Connection, query: str, **parameters: Any) -> list[dict[str, Any]]:
-    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query.encode(), parameters).fetchall()
+    with connection.transaction():
+        return records(connection, query, parameters)

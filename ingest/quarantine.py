@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from ingest.batch import EPOCH, NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Market, Rejected, empty_candles
 from ingest.load_batch import WRITER_LOCK
-from titan.database import Connection
+from titan.database import Connection, records
 from titan.errors import UsageError
 
 FIELDS = ("opened_at", *PRICE_COLUMNS, "volume", *NULLABLE_COLUMNS)
@@ -87,13 +85,14 @@ def find(
 
 def count_by_reason(connection: Connection) -> list[dict[str, Any]]:
     """One row per reason: how many open rows it has, and since when."""
-    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
+    with connection.transaction():
+        return records(
+            connection,
             """
             select reason, count(*)::integer as rows, max(quarantined_at) as latest
             from raw.quarantine where resolution is null group by reason order by count(*) desc, reason
-            """
-        ).fetchall()
+            """,
+        )
 
 
 def drop(connection: Connection, selection: Selection) -> list[int]:
@@ -154,31 +153,31 @@ def _open_rows(connection: Connection, selection: Selection) -> list[dict[str, A
 def _select(
     connection: Connection, selection: Selection, *, limit: int | None = None, is_resolved: bool | None
 ) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            """
-            select
-                quarantine_id, batch_id, exchange, market_type, symbol, timeframe, session_id, origin, row_number, reason,
-                value, record, candle, quarantined_at, resolution, resolved_at, resolved_by, resolved_batch
-            from raw.quarantine
-            where
-                (%(ids)s::bigint[] is null or quarantine_id = any (%(ids)s))
-                and (%(reason)s::text is null or reason = %(reason)s)
-                and (%(symbol)s::text is null or symbol = upper(%(symbol)s))
-                and (%(batch_id)s::bigint is null or batch_id = %(batch_id)s)
-                and (%(is_resolved)s::boolean is null or (resolution is not null) = %(is_resolved)s)
-            order by quarantine_id desc
-            limit %(limit)s
-            """,
-            {
-                "ids": list(selection.ids) or None,
-                "reason": selection.reason,
-                "symbol": selection.symbol,
-                "batch_id": selection.batch_id,
-                "is_resolved": is_resolved,
-                "limit": limit,
-            },
-        ).fetchall()
+    return records(
+        connection,
+        """
+        select
+            quarantine_id, batch_id, exchange, market_type, symbol, timeframe, session_id, origin, row_number, reason,
+            value, record, candle, quarantined_at, resolution, resolved_at, resolved_by, resolved_batch
+        from raw.quarantine
+        where
+            (%(ids)s::bigint[] is null or quarantine_id = any (%(ids)s))
+            and (%(reason)s::text is null or reason = %(reason)s)
+            and (%(symbol)s::text is null or symbol = upper(%(symbol)s))
+            and (%(batch_id)s::bigint is null or batch_id = %(batch_id)s)
+            and (%(is_resolved)s::boolean is null or (resolution is not null) = %(is_resolved)s)
+        order by quarantine_id desc
+        limit %(limit)s
+        """,
+        {
+            "ids": list(selection.ids) or None,
+            "reason": selection.reason,
+            "symbol": selection.symbol,
+            "batch_id": selection.batch_id,
+            "is_resolved": is_resolved,
+            "limit": limit,
+        },
+    )
 
 
 def _resolve(connection: Connection, ids: list[int], resolution: str, batch_id: int | None) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from psycopg.rows import dict_row
-
-from titan.backtest import compile_inline
-from titan.database import Connection
+from titan.backtest import compile_inline, jinja
+from titan.database import Connection, record, records
 from titan.errors import TitanError, UsageError
 
-NEXT = {None: ("draft",), "draft": ("approved", "archived"), "approved": ("active", "archived"), "active": ("archived",)}
+NEXT = {"draft": ("approved", "archived"), "approved": ("active", "archived"), "active": ("archived",)}
 
 
 class NotApprovedError(TitanError):
@@ -22,7 +21,7 @@ def propose(connection: Connection, walk_id: int, strategy: str, *, by: str, rea
     """Make a draft of the choice of a walk-forward's last fold. Raises UsageError where that cannot be."""
     with connection.transaction():
         _lock(connection)
-        found = _one(
+        found = record(
             connection,
             """
             select metric.walk_id, walk.folds, fold.params
@@ -31,7 +30,7 @@ def propose(connection: Connection, walk_id: int, strategy: str, *, by: str, rea
             left join lab.fold as fold on walk.walk_id = fold.walk_id and walk.folds = fold.fold
             where walk.walk_id = %s
             """,
-            walk_id,
+            (walk_id,),
         )
         if found is None:
             raise UsageError(f"there is no walk {walk_id}", hint="titan backtest walks lists them")
@@ -40,14 +39,9 @@ def propose(connection: Connection, walk_id: int, strategy: str, *, by: str, rea
                 f"walk {walk_id} is not over: nothing is known of it out of sample",
                 hint=f"titan backtest walk --resume {walk_id} goes on with it",
             )
-        if _one(connection, "select from lab.strategy where strategy = %s", strategy) is not None:
+        if record(connection, "select from lab.strategy where strategy = %s", (strategy,)) is not None:
             raise UsageError(f"there is a strategy {strategy} already", hint="choose another name")
-        if (
-            not strategy.isascii()
-            or not strategy.replace("_", "a").isalnum()
-            or not strategy[0].islower()
-            or strategy.lower() != strategy
-        ):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", strategy):
             raise UsageError(f"{strategy!r} is no name for a strategy", hint="write it in small letters, digits and _")
         connection.execute(
             """
@@ -90,7 +84,7 @@ def activate(connection: Connection, strategy: str, *, by: str, reason: str, man
     with connection.transaction():
         _lock(connection)
         status = _status(connection, strategy, "active")
-        row = _one(
+        row = record(
             connection,
             """
             select
@@ -101,7 +95,7 @@ def activate(connection: Connection, strategy: str, *, by: str, reason: str, man
             left join config.signal as signal on strategy.strategy = signal.signal
             where strategy.strategy = %s
             """,
-            strategy,
+            (strategy,),
         )
         is_signal = row is not None and bool(row["is_signal"])
         if is_signal and row is not None and not row["is_same"]:
@@ -123,13 +117,12 @@ def activate(connection: Connection, strategy: str, *, by: str, reason: str, man
 def _refuse_unreadable(connection: Connection, strategy: str, manifest: Any) -> None:
     """A signal that names a missing indicator would stop the build of all signals."""
     _status(connection, strategy, "active")
-    row = _one(connection, "select * from lab.strategy where strategy = %s", strategy)
+    row = record(connection, "select * from lab.strategy where strategy = %s", (strategy,))
     connection.commit()
     if row is not None:
         columns = ("type", "timeframe", "direction", "params", "execution")
-        text = json.dumps({"signal": strategy, **{name: row[name] for name in columns}})
-        text = text.replace("\\", "\\\\").replace("'", "\\'")
-        program = f"signal_program([fromjson('{text}')], readable_features(enabled_features()))"
+        signal = jinja({"signal": strategy, **{name: row[name] for name in columns}})
+        program = f"signal_program([{signal}], readable_features(enabled_features()))"
         compile_inline(f"{program} | length if execute else enabled_features()", manifest)
 
 
@@ -142,30 +135,30 @@ def archive(connection: Connection, strategy: str, *, by: str, reason: str) -> N
 
 def strategies(connection: Connection) -> list[dict[str, Any]]:
     """Every strategy and what it is now."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            """
-            select
-                status.strategy, status.status, status.decided_at, status.decided_by, status.reason, status.type,
-                status.timeframe, status.direction, status.params::text as params, status.walk_id, metric.sharpe,
-                metric.win_rate, metric.profit_factor, metric.maximum_drawdown
-            from lab.strategy_status as status
-            inner join lab.walk_metric as metric on status.walk_id = metric.walk_id
-            order by status.strategy
-            """
-        ).fetchall()
+    return records(
+        connection,
+        """
+        select
+            status.strategy, status.status, status.decided_at, status.decided_by, status.reason, status.type,
+            status.timeframe, status.direction, status.params::text as params, status.walk_id, metric.sharpe,
+            metric.win_rate, metric.profit_factor, metric.maximum_drawdown
+        from lab.strategy_status as status
+        inner join lab.walk_metric as metric on status.walk_id = metric.walk_id
+        order by status.strategy
+        """,
+    )
 
 
 def history(connection: Connection, strategy: str) -> list[dict[str, Any]]:
     """Every decision about a strategy. Raises UsageError where there is none."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            """
-            select decided_at, from_status, to_status, decided_by, reason, evidence::text as evidence
-            from lab.approval where strategy = %s order by approval_id
-            """,
-            (strategy,),
-        ).fetchall()
+    rows = records(
+        connection,
+        """
+        select decided_at, from_status, to_status, decided_by, reason, evidence::text as evidence
+        from lab.approval where strategy = %s order by approval_id
+        """,
+        (strategy,),
+    )
     if not rows:
         raise UsageError(f"there is no strategy {strategy}", hint="titan strategy list has them")
     return rows
@@ -173,24 +166,24 @@ def history(connection: Connection, strategy: str) -> list[dict[str, Any]]:
 
 def evidence(connection: Connection, strategy: str) -> list[dict[str, Any]]:
     """The thresholds, and what the strategy came to out of sample. Raises UsageError for a threshold of no metric."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            """
-            select
-                threshold.metric, threshold.least, (of_walk.told ->> threshold.metric)::float8 as value,
-                coalesce((of_walk.told ->> threshold.metric)::float8 >= threshold.least, false) as is_reached,
-                of_walk.told ? threshold.metric as is_metric
-            from lab.strategy as strategy
-            inner join lab.walk_metric as metric on strategy.walk_id = metric.walk_id
-            cross join lateral (
-                select to_jsonb(metric) - array['walk_id', 'first_closed_at', 'last_closed_at', 'result_hash'] as told
-            ) as of_walk
-            cross join config.approval_threshold as threshold
-            where strategy.strategy = %s
-            order by threshold.metric
-            """,
-            (strategy,),
-        ).fetchall()
+    rows = records(
+        connection,
+        """
+        select
+            threshold.metric, threshold.least, (of_walk.told ->> threshold.metric)::float8 as value,
+            coalesce((of_walk.told ->> threshold.metric)::float8 >= threshold.least, false) as is_reached,
+            of_walk.told ? threshold.metric as is_metric
+        from lab.strategy as strategy
+        inner join lab.walk_metric as metric on strategy.walk_id = metric.walk_id
+        cross join lateral (
+            select to_jsonb(metric) - array['walk_id', 'first_closed_at', 'last_closed_at', 'result_hash'] as told
+        ) as of_walk
+        cross join config.approval_threshold as threshold
+        where strategy.strategy = %s
+        order by threshold.metric
+        """,
+        (strategy,),
+    )
     unknown = [row["metric"] for row in rows if not row["is_metric"]]
     if unknown:
         raise UsageError(
@@ -206,7 +199,9 @@ def _lock(connection: Connection) -> None:
 
 def _status(connection: Connection, strategy: str, wanted: str) -> str:
     """What the strategy is, if that may become what is wanted."""
-    row = _one(connection, "select status, decided_at, decided_by from lab.strategy_status where strategy = %s", strategy)
+    row = record(
+        connection, "select status, decided_at, decided_by from lab.strategy_status where strategy = %s", (strategy,)
+    )
     if row is None:
         raise UsageError(f"there is no strategy {strategy}", hint="titan strategy propose makes one of a walk-forward")
     status = str(row["status"])
@@ -232,8 +227,3 @@ def _record(connection: Connection, strategy: str, before: str | None, after: st
         """,
         (strategy, before, after, by, reason, json.dumps(proof)),
     )
-
-
-def _one(connection: Connection, statement: str, *parameters: Any) -> dict[str, Any] | None:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement.encode(), parameters).fetchone()

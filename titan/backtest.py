@@ -15,10 +15,9 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
 
 from titan import dbt
-from titan.database import Connection
+from titan.database import Connection, record, records
 from titan.errors import BuildError, UsageError
 from titan.loads import Progress
 
@@ -120,8 +119,7 @@ def _whole(value: float) -> Value:
 
 def stored_signal(connection: Connection, signal: str) -> dict[str, Any]:
     """A row of config.signal. Raises UsageError where there is none."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute("select * from config.signal where signal = %s", (signal,)).fetchone()
+    row = record(connection, "select * from config.signal where signal = %s", (signal,))
     if row is None:
         names = [str(name) for (name,) in connection.execute("select signal from config.signal order by signal")]
         raise UsageError(f"there is no signal {signal!r} in config.signal", hint=f"there are {', '.join(names) or 'none'}")
@@ -308,14 +306,19 @@ def compile_program(
             for number, params in trials.items()
         ],
     }
-    text = json.dumps(spec).replace("\\", "\\\\").replace("'", "\\'")
     found = json.loads(
-        compile_inline(f"lab_statements(fromjson('{text}')) if execute else lab_references()", manifest, is_checked)
+        compile_inline(f"lab_statements({jinja(spec)}) if execute else lab_references()", manifest, is_checked)
     )
     return Program(
         [(name, statement) for name, statement in found["steps"]],
         {int(number): reason for number, reason in found["refused"].items()},
     )
+
+
+def jinja(value: Any) -> str:
+    """An expression of dbt's Jinja that gives a value of JSON's types."""
+    text = json.dumps(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"fromjson('{text}')"
 
 
 def compile_inline(expression: str, manifest: Any = None, is_checked: bool = False) -> str:
@@ -547,43 +550,43 @@ def _value(connection: Connection, statement: str, *parameters: Any) -> Any:
 
 def runs(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
     """The last runs, the last first."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            """
-            select
-                run_id, started_at, type, timeframe, direction, trials, cardinality(instruments) as instruments, bars,
-                seconds
-            from lab.run order by run_id desc limit %s
-            """,
-            (limit,),
-        ).fetchall()
+    return records(
+        connection,
+        """
+        select
+            run_id, started_at, type, timeframe, direction, trials, cardinality(instruments) as instruments, bars,
+            seconds
+        from lab.run order by run_id desc limit %s
+        """,
+        (limit,),
+    )
 
 
 def leaders(connection: Connection, run_id: int, top: int) -> list[dict[str, Any]]:
     """The best trials of a run by the Sharpe ratio of their portfolios, after costs. Raises UsageError."""
     require_run(connection, run_id)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            """
+    return records(
+        connection,
+        """
+        select
+            trial.trial, trial.params::text as params, portfolio.sharpe, portfolio.probabilistic_sharpe,
+            portfolio.deflated_sharpe, portfolio.total_return, portfolio.maximum_drawdown, portfolio.trades,
+            portfolio.win_rate, portfolio.profit_factor, metric.clean_sharpe as mean_clean_sharpe,
+            metric.sharpe as mean_sharpe
+        from lab.trial as trial
+        cross join lateral (
             select
-                trial.trial, trial.params::text as params, portfolio.sharpe, portfolio.probabilistic_sharpe,
-                portfolio.deflated_sharpe, portfolio.total_return, portfolio.maximum_drawdown, portfolio.trades,
-                portfolio.win_rate, portfolio.profit_factor, metric.clean_sharpe as mean_clean_sharpe,
-                metric.sharpe as mean_sharpe
-            from lab.trial as trial
-            cross join lateral (
-                select
-                    avg(metric.sharpe) filter (where account = 'realistic') as sharpe,
-                    avg(metric.sharpe) filter (where account = 'clean') as clean_sharpe
-                from lab.metric as metric where trial.run_id = metric.run_id and trial.trial = metric.trial
-            ) as metric
-            left join lab.portfolio_metric as portfolio on trial.run_id = portfolio.run_id and trial.trial = portfolio.trial
-            where trial.run_id = %s
-            order by portfolio.sharpe desc nulls last, metric.sharpe desc nulls last, trial.trial
-            limit %s
-            """,
-            (run_id, top),
-        ).fetchall()
+                avg(metric.sharpe) filter (where account = 'realistic') as sharpe,
+                avg(metric.sharpe) filter (where account = 'clean') as clean_sharpe
+            from lab.metric as metric where trial.run_id = metric.run_id and trial.trial = metric.trial
+        ) as metric
+        left join lab.portfolio_metric as portfolio on trial.run_id = portfolio.run_id and trial.trial = portfolio.trial
+        where trial.run_id = %s
+        order by portfolio.sharpe desc nulls last, metric.sharpe desc nulls last, trial.trial
+        limit %s
+        """,
+        (run_id, top),
+    )
 
 
 def deflation(connection: Connection, run_id: int) -> str:
@@ -597,8 +600,7 @@ def deflation(connection: Connection, run_id: int) -> str:
 
 def require_run(connection: Connection, run_id: int) -> dict[str, Any]:
     """A row of lab.run. Raises UsageError where there is none."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute("select * from lab.run where run_id = %s", (run_id,)).fetchone()
+    row = record(connection, "select * from lab.run where run_id = %s", (run_id,))
     if row is None:
         raise UsageError(f"there is no run {run_id}", hint="titan backtest show lists them")
     return row
@@ -606,20 +608,20 @@ def require_run(connection: Connection, run_id: int) -> dict[str, Any]:
 
 def metrics(connection: Connection, run_id: int, trial: int) -> list[dict[str, Any]]:
     """What a trial came to in each instrument, after costs. Raises UsageError."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            """
-            select coalesce(instrument.symbol, data.symbol) as symbol, metric.*
-            from lab.metric as metric
-            left join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
-            left join (
-                select distinct run_id, instrument_id, symbol from lab.data
-            ) as data on metric.run_id = data.run_id and metric.instrument_id = data.instrument_id
-            where metric.run_id = %s and metric.trial = %s and metric.account = 'realistic'
-            order by metric.sharpe desc nulls last, 1
-            """,
-            (run_id, trial),
-        ).fetchall()
+    rows = records(
+        connection,
+        """
+        select coalesce(instrument.symbol, data.symbol) as symbol, metric.*
+        from lab.metric as metric
+        left join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
+        left join (
+            select distinct run_id, instrument_id, symbol from lab.data
+        ) as data on metric.run_id = data.run_id and metric.instrument_id = data.instrument_id
+        where metric.run_id = %s and metric.trial = %s and metric.account = 'realistic'
+        order by metric.sharpe desc nulls last, 1
+        """,
+        (run_id, trial),
+    )
     if not rows:
         raise UsageError(f"run {run_id} has no trial {trial}", hint=f"titan backtest show {run_id} lists its best ones")
     return rows

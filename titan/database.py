@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from titan.correlation import connection_options
 from titan.errors import DatabaseUnavailableError
@@ -50,6 +53,25 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Co
             hint="unset PGHOST to use the embedded server, or name a newer one",
         )
     return connection
+
+
+Parameters = Mapping[str, Any] | Sequence[Any] | None
+
+
+def records(
+    connection: Connection, query: str | sql.SQL | sql.Composed, parameters: Parameters = None
+) -> list[dict[str, Any]]:
+    """The rows of a query, each by the names of its columns."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode() if isinstance(query, str) else query, parameters).fetchall()
+
+
+def record(
+    connection: Connection, query: str | sql.SQL | sql.Composed, parameters: Parameters = None
+) -> dict[str, Any] | None:
+    """The first row of a query by the names of its columns; None where it has none."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode() if isinstance(query, str) else query, parameters).fetchone()
 
 
 def statement(package: str, name: str, **parts: sql.Composable) -> sql.SQL | sql.Composed:

@@ -9,10 +9,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
 
 from titan.backtest import Program, Range, compile_program, compute, require_run, see_one_state, wanted_of
-from titan.database import Connection
+from titan.database import Connection, records
 from titan.errors import BusyError, TitanError, UsageError
 from titan.loads import Progress
 
@@ -86,10 +85,10 @@ def freeze(
     """
     run = _replayable(connection, run_id)
     trial = trial if trial is not None else _best(connection, run_id)
-    frozen = _rows(connection, "select * from lab.frozen where run_id = %s and trial = %s", run_id, trial)
+    frozen = records(connection, "select * from lab.frozen where run_id = %s and trial = %s", (run_id, trial))
     if frozen:
         raise UsageError(f"trial {trial} of run {run_id} was frozen by {frozen[0]['frozen_by']} at {frozen[0]['frozen_at']}")
-    if not _rows(connection, "select from lab.trial where run_id = %s and trial = %s", run_id, trial):
+    if not records(connection, "select from lab.trial where run_id = %s and trial = %s", (run_id, trial)):
         raise UsageError(f"run {run_id} has no trial {trial}", hint=f"titan backtest show {run_id} lists its best ones")
     program = _compiled(connection, run, progress, manifest)
     try:
@@ -140,7 +139,7 @@ def _replayable(connection: Connection, run_id: int) -> dict[str, Any]:
     run = require_run(connection, run_id)
     if run["code_hash"] is None:
         raise UsageError(f"run {run_id} is of before runs said what they stood on", hint="run it again, and freeze that")
-    gone = _rows(
+    gone = records(
         connection,
         """
         select data.exchange, data.symbol, data.timeframe
@@ -154,7 +153,7 @@ def _replayable(connection: Connection, run_id: int) -> dict[str, Any]:
         )
         order by data.exchange, data.symbol
         """,
-        run_id,
+        (run_id,),
     )
     if gone:
         names = ", ".join(f"{row['exchange']} {row['symbol']} {row['timeframe']}" for row in gone[:3])
@@ -175,7 +174,7 @@ def _compiled(connection: Connection, run: Mapping[str, Any], progress: Progress
 
 
 def _trials(connection: Connection, run_id: int) -> dict[int, Any]:
-    rows = _rows(connection, "select trial, params from lab.trial where run_id = %s order by trial", run_id)
+    rows = records(connection, "select trial, params from lab.trial where run_id = %s order by trial", (run_id,))
     return {int(row["trial"]): row["params"] for row in rows}
 
 
@@ -186,7 +185,9 @@ def _replay(
     run_id = run["run_id"]
     ranges = [
         Range(row["instrument_id"], row["timeframe"], run["since"], row["last_closed_at"])
-        for row in _rows(connection, "select * from lab.data where run_id = %s order by instrument_id, timeframe", run_id)
+        for row in records(
+            connection, "select * from lab.data where run_id = %s order by instrument_id, timeframe", (run_id,)
+        )
     ]
     replayed = compute(
         connection,
@@ -201,11 +202,11 @@ def _replay(
     progress("comparing")
     numbers = {"then": run_id, "now": replayed.run_id}
     is_same_code = replayed.code_hash == run["code_hash"]
-    data = _rows(connection, DATA, numbers)
-    bars = _rows(connection, BARS, numbers)
+    data = records(connection, DATA, numbers)
+    bars = records(connection, BARS, numbers)
     if mode == "trust":
         return Verdict(run_id, mode, is_same_code, data, bars), []
-    events = _rows(
+    events = records(
         connection,
         sql.SQL(
             "select signal::integer as trial, instrument_id, closed_at, direction, action, fraction from {} "
@@ -218,8 +219,8 @@ def _replay(
         is_same_code,
         data,
         bars,
-        _rows(connection, sql.SQL(EVENTS).format(sql.Identifier("lab", f"work_{replayed.run_id}_event")), numbers),
-        _rows(connection, TRADES, numbers),
+        records(connection, sql.SQL(EVENTS).format(sql.Identifier("lab", f"work_{replayed.run_id}_event")), numbers),
+        records(connection, TRADES, numbers),
         _metrics(connection, numbers),
     ), events
 
@@ -246,7 +247,7 @@ def _metrics(connection: Connection, numbers: Mapping[str, int]) -> list[dict[st
         then, now = (
             {
                 (row["trial"], row["symbol"]): row
-                for row in _rows(connection, sql.SQL(text).format(columns, sql.Literal(numbers[side])))
+                for row in records(connection, sql.SQL(text).format(columns, sql.Literal(numbers[side])))
             }
             for side in ("then", "now")
         )
@@ -266,20 +267,14 @@ def is_close(before: float | None, after: float | None) -> bool:
 
 
 def _best(connection: Connection, run_id: int) -> int:
-    rows = _rows(
+    rows = records(
         connection,
         "select trial from lab.portfolio_metric where run_id = %s order by sharpe desc nulls last, trial limit 1",
-        run_id,
+        (run_id,),
     )
     if not rows:
         raise UsageError(f"run {run_id} is of before portfolios were kept", hint="name a trial, or run it again")
     return int(rows[0]["trial"])
-
-
-def _rows(connection: Connection, statement: str | sql.Composed, *parameters: Any) -> list[dict[str, Any]]:
-    given = parameters[0] if parameters and isinstance(parameters[0], Mapping) else parameters or None
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement.encode() if isinstance(statement, str) else statement, given).fetchall()
 
 
 DATA = """
@@ -447,7 +442,7 @@ def _same(first: Any, second: Any) -> str:
 def _told(connection: Connection, run_id: int, trial: int | None) -> dict[str, Any]:
     run = require_run(connection, run_id)
     trial = trial if trial is not None else _best(connection, run_id)
-    rows = _rows(
+    rows = records(
         connection,
         """
         select
@@ -470,8 +465,7 @@ def _told(connection: Connection, run_id: int, trial: int | None) -> dict[str, A
         ) as data
         where run.run_id = %s and trial.trial = %s
         """,
-        run["run_id"],
-        trial,
+        (run["run_id"], trial),
     )
     if not rows:
         raise UsageError(
@@ -482,12 +476,11 @@ def _told(connection: Connection, run_id: int, trial: int | None) -> dict[str, A
 
 def leaderboard(connection: Connection, top: int, with_all: bool = False) -> list[dict[str, Any]]:
     """Frozen trials, or the best of every run, by their deflated Sharpe ratio."""
-    return _rows(
+    return records(
         connection,
         """
         select * from lab.leaderboard where is_frozen or (%s and is_best_of_run)
         order by deflated_sharpe desc nulls last, sharpe desc nulls last, run_id, trial limit %s
         """,
-        with_all,
-        top,
+        (with_all, top),
     )

@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from titan import dbt
-from titan.database import Connection
+from titan.database import Connection, records
 from titan.errors import BuildError, UsageError
 from titan.loads import Progress
 
@@ -182,8 +181,7 @@ def _compare(
         "until": until or "infinity",
     }
     compared: Any = connection.execute(count, parameters).fetchone()
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query, parameters).fetchall()
+    rows = records(connection, query, parameters)
     for row in rows:
         names = [name for name in _COMPARED if row["stored"][name] != row["recomputed"][name]]
         for side in ("stored", "recomputed"):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg.rows import dict_row
-
-from titan.database import Connection
+from titan.database import Connection, records
 
 FIRST_QUERY = (
     "select symbol, timeframe, opened_at, close, volume from marts.ohlcv where timeframe = '1D' "
@@ -116,7 +114,6 @@ def exchanges(connection: Connection) -> set[str]:
 
 
 def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query).fetchall()  # type: ignore[arg-type, unused-ignore]
+    rows = records(connection, query)
     connection.commit()
     return rows

@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from ingest.load_batch import close_batch, open_batch
-from titan.database import Connection
+from titan.database import Connection, records
 from titan.errors import UsageError
 from titan.loads import Progress
 from titan.status import needs_build
@@ -85,8 +84,7 @@ class Stored:
 def show(connection: Connection) -> list[dict[str, Any]]:
     """One row per table of candles, rollups and features: what is asked for, its chunks, and its size in bytes."""
     has_chunks = engine(connection) != "postgres"
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(_SHOWN.format(chunks=_CHUNKED if has_chunks else _PLAIN).encode(), {}).fetchall()
+    rows = records(connection, _SHOWN.format(chunks=_CHUNKED if has_chunks else _PLAIN), {})
     connection.commit()
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
 
 from titan.backtest import (
     COSTS,
@@ -30,7 +30,7 @@ from titan.backtest import (
     see_one_state,
     wanted_of,
 )
-from titan.database import Connection
+from titan.database import Connection, record, records
 from titan.errors import BusyError, UsageError
 from titan.loads import Progress
 
@@ -89,9 +89,9 @@ def begin(
         raise UsageError("the grid is empty: there is nothing to choose from", hint="give parameters, e.g. fast=5..50:5")
     trials = combinations(wanted)
     progress("compiling")
-    program = compile_program(replace(wanted, ends="purged"), trials, manifest)
-    if len(program.refused) == len(trials):
-        raise UsageError(f"no combination of the grid makes sense: {next(iter(program.refused.values()))}")
+    programs = _programs(wanted, trials, manifest)
+    if len(programs[0].refused) == len(trials):
+        raise UsageError(f"no combination of the grid makes sense: {next(iter(programs[0].refused.values()))}")
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     with connection.transaction():
@@ -139,12 +139,30 @@ def begin(
                 plan.test,
                 plan.embargo,
                 plan.metric,
-                len(trials) - len(program.refused),
-                program.code_hash,
+                len(trials) - len(programs[0].refused),
+                _code_hash(programs),
                 _data_hash(connection, instruments, wanted.timeframes, times[-1]),
             ),
         ).fetchone()
     return int(row[0])
+
+
+def _programs(wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any) -> dict[int, Program]:
+    """What a fold is computed by: under 0 what chooses, and what judges one of the trials, under its number.
+
+    What judges another trial differs in its parameters alone.
+    """
+    choosing = compile_program(replace(wanted, ends="purged"), trials, manifest)
+    one = next((number for number in trials if number not in choosing.refused), None)
+    return {0: choosing} if one is None else {0: choosing, one: _judging(wanted, one, trials[one], manifest)}
+
+
+def _judging(wanted: Wanted, trial: int, params: dict[str, Value], manifest: Any, *, is_checked: bool = False) -> Program:
+    return compile_program(replace(wanted, ends="closed"), {trial: params}, manifest, is_checked=is_checked)
+
+
+def _code_hash(programs: Mapping[int, Program]) -> str:
+    return hashlib.sha256(" ".join(program.code_hash for program in programs.values()).encode()).hexdigest()
 
 
 def _refuse_sessions(connection: Connection, instruments: list[int]) -> None:
@@ -260,10 +278,10 @@ def _go_on(connection: Connection, walk: Mapping[str, Any], progress: Progress, 
         if number in done:
             continue
         told = f"fold {number} of {walk['folds']}"
-        if 0 not in programs:
+        if not programs:
             progress(f"{told}: compiling")
-            programs[0] = compile_program(replace(wanted, ends="purged"), trials, manifest)
-            if programs[0].code_hash != walk["code_hash"]:
+            programs = _programs(wanted, trials, manifest)
+            if _code_hash(programs) != walk["code_hash"]:
                 raise UsageError(
                     f"the SQL that computes walk {walk_id} is not what it was when it began", hint="begin a new one"
                 )
@@ -344,7 +362,7 @@ def _walk_fold(
         ends="closed",
     )
     if trial not in programs:
-        programs[trial] = compile_program(test, {trial: kept[trial]}, manifest, is_checked=True)
+        programs[trial] = _judging(test, trial, kept[trial], manifest, is_checked=True)
     test_run_id = computed(test, {trial: kept[trial]}, programs[trial], "judging")
     connection.execute(
         sql.SQL(
@@ -409,8 +427,7 @@ def _data_hash(connection: Connection, instruments: list[int], timeframes: list[
 
 
 def _walk(connection: Connection, walk_id: int) -> dict[str, Any]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute("select * from lab.walk where walk_id = %s", (walk_id,)).fetchone()
+    row = record(connection, "select * from lab.walk where walk_id = %s", (walk_id,))
     if row is None:
         raise UsageError(f"there is no walk {walk_id}", hint="titan backtest walks lists them")
     return row
@@ -418,72 +435,71 @@ def _walk(connection: Connection, walk_id: int) -> dict[str, Any]:
 
 def walks(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
     """The last walk-forwards, the last first."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            """
-            select
-                walk.walk_id, walk.begun_at, walk.type, walk.timeframe, walk.scheme, walk.trials, walk.folds,
-                (select count(*) from lab.fold as fold where fold.walk_id = walk.walk_id) as folds_done, metric.sharpe,
-                metric.total_return, metric.maximum_drawdown, metric.win_rate, metric.profit_factor, metric.trades
-            from lab.walk as walk
-            left join lab.walk_metric as metric on walk.walk_id = metric.walk_id
-            order by walk.walk_id desc
-            limit %s
-            """,
-            (limit,),
-        ).fetchall()
+    return records(
+        connection,
+        """
+        select
+            walk.walk_id, walk.begun_at, walk.type, walk.timeframe, walk.scheme, walk.trials, walk.folds,
+            (select count(*) from lab.fold as fold where fold.walk_id = walk.walk_id) as folds_done, metric.sharpe,
+            metric.total_return, metric.maximum_drawdown, metric.win_rate, metric.profit_factor, metric.trades
+        from lab.walk as walk
+        left join lab.walk_metric as metric on walk.walk_id = metric.walk_id
+        order by walk.walk_id desc
+        limit %s
+        """,
+        (limit,),
+    )
 
 
 def told(connection: Connection, walk_id: int) -> dict[str, list[dict[str, Any]]]:
     """A walk-forward: its folds, how stable its parameters are, and what it came to. Raises UsageError."""
     _walk(connection, walk_id)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return {
-            name: cursor.execute(statement, (walk_id,)).fetchall()
-            for name, statement in (
-                (
-                    "folds",
-                    """
-                    select
-                        fold.fold, fold.test_from, fold.test_until,
-                        (
-                            select string_agg(param.name || '=' || param.value, ' ' order by param.name)
-                            from jsonb_each_text(fold.params) as param (name, value)
-                        ) as params,
-                        fold.in_sample, best.deflated_sharpe as deflated, fold.out_of_sample, test.total_return,
-                        test.maximum_drawdown, test.trades, fold.run_id, fold.test_run_id
-                    from lab.fold as fold
-                    inner join lab.portfolio_metric as best on fold.run_id = best.run_id and fold.trial = best.trial
-                    inner join lab.portfolio_metric as test on fold.test_run_id = test.run_id
-                    where fold.walk_id = %s
-                    order by fold.fold
-                    """,
-                ),
-                (
-                    "stability",
-                    "select param, folds, different_values, changes, least, median, most from lab.walk_stability "
-                    "where walk_id = %s order by param",
-                ),
-                (
-                    "out_of_sample",
-                    """
-                    select
-                        metric.bars, metric.sharpe, metric.probabilistic_sharpe, metric.total_return,
-                        metric.maximum_drawdown, metric.trades, metric.win_rate, metric.profit_factor, metric.exposure,
-                        hold.realistic_hold_equity - 1 as hold_return, metric.result_hash
-                    from lab.walk_metric as metric
-                    cross join lateral (
-                        select equity.realistic_hold_equity
-                        from lab.walk_equity as equity
-                        where equity.walk_id = metric.walk_id
-                        order by equity.closed_at desc
-                        limit 1
-                    ) as hold
-                    where metric.walk_id = %s
-                    """,
-                ),
-            )
-        }
+    return {
+        name: records(connection, statement, (walk_id,))
+        for name, statement in (
+            (
+                "folds",
+                """
+                select
+                    fold.fold, fold.test_from, fold.test_until,
+                    (
+                        select string_agg(param.name || '=' || param.value, ' ' order by param.name)
+                        from jsonb_each_text(fold.params) as param (name, value)
+                    ) as params,
+                    fold.in_sample, best.deflated_sharpe as deflated, fold.out_of_sample, test.total_return,
+                    test.maximum_drawdown, test.trades, fold.run_id, fold.test_run_id
+                from lab.fold as fold
+                inner join lab.portfolio_metric as best on fold.run_id = best.run_id and fold.trial = best.trial
+                inner join lab.portfolio_metric as test on fold.test_run_id = test.run_id
+                where fold.walk_id = %s
+                order by fold.fold
+                """,
+            ),
+            (
+                "stability",
+                "select param, folds, different_values, changes, least, median, most from lab.walk_stability "
+                "where walk_id = %s order by param",
+            ),
+            (
+                "out_of_sample",
+                """
+                select
+                    metric.bars, metric.sharpe, metric.probabilistic_sharpe, metric.total_return,
+                    metric.maximum_drawdown, metric.trades, metric.win_rate, metric.profit_factor, metric.exposure,
+                    hold.realistic_hold_equity - 1 as hold_return, metric.result_hash
+                from lab.walk_metric as metric
+                cross join lateral (
+                    select equity.realistic_hold_equity
+                    from lab.walk_equity as equity
+                    where equity.walk_id = metric.walk_id
+                    order by equity.closed_at desc
+                    limit 1
+                ) as hold
+                where metric.walk_id = %s
+                """,
+            ),
+        )
+    }
 
 
 def plot(connection: Connection, walk_id: int, path: Path) -> None:
