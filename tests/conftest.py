@@ -50,14 +50,6 @@ def dbt_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def small_heap() -> Iterator[None]:
-    """What a test leaves behind, a manifest above all, is not walked through at every collection of those after it."""
-    yield
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[None]:
     """A server to test on; the environment points at it until the suite ends."""

@@ -251,15 +251,20 @@ def test_shorts_on_finer_bars_are_replayed_and_later_delistings_are_not(market: 
 
     market.load(make_batch(hours(0, 403)))
     market.build()
-    run_id = run(
-        market,
-        timeframe="4h",
-        direction="both",
-        grid={"fast": [2], "slow": [4]},
-        execution={"execution_timeframe": "1h", "stop_loss": 0.02},
-        symbols=["HOURS/USD"],
-        since=START + timedelta(days=2),
-    )
+    finer: dict[str, Any] = {
+        "timeframe": "4h",
+        "direction": "both",
+        "grid": {"fast": [2], "slow": [4]},
+        "execution": {"execution_timeframe": "1h", "stop_loss": 0.02},
+        "symbols": ["HOURS/USD"],
+        "since": START + timedelta(days=2),
+    }
+    run_id = run(market, **finer)
+    # Whoever sells at the end does so with the last bar of the signal: the three hours after it are of a bar to come.
+    closed = run(market, **finer, ends="closed")
+    ends = "select exit_at, exit_reason, is_open from lab.trade where run_id = %s order by trade_number desc limit 1"
+    assert market.query(ends, closed) == [(START + timedelta(hours=400), "end", False)]
+    assert market.value("select max(closed_at) from lab.equity where run_id = %s", closed) == START + timedelta(hours=400)
     freeze(market, run_id)
     assert market.value("select count(*) from lab.trade where run_id = %s and direction = 'short'", run_id) > 2
     (metric,) = market.query("select total_return from lab.metric where run_id = %s and account = 'realistic'", run_id)

@@ -15,7 +15,7 @@ from ingest.deletion import delete
 from tests.commands import titan
 from tests.integration.test_evidence import BARS, START, SYMBOLS, days, market, revise, rows_of, run, verify  # noqa: F401
 from tests.warehouse import Row, Warehouse, make_batch
-from titan import approval, backtest, walk
+from titan import approval, backtest, dbt, walk
 from titan.errors import BusyError, UsageError
 from titan.walk import Fold, Plan
 
@@ -175,6 +175,14 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(market: Warehouse) -
     assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 2
     assert bytes_of(third) == bytes_of(first)
     assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 0
+
+    # So would code that changed, also where it only judges.
+    changed = dbt.parse_manifest()
+    fills = changed.macros["macro.titan.fill_walk"]
+    assert "select max(bar.closed_at) into ends_at" in fills.macro_sql
+    fills.macro_sql = fills.macro_sql.replace("max(bar.closed_at) into ends_at", "min(bar.closed_at) into ends_at")
+    with pytest.raises(UsageError, match="is not what it was when it began"):
+        walk.go_on(market.connection, begin(market, plan), manifest=changed)
 
     # Bars that changed meanwhile would make folds that do not belong together.
     fourth = begin(market, plan)

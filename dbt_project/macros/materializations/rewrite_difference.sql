@@ -2,9 +2,8 @@
   For memory `whole`: computes the (small) table anew and writes and publishes only what differs, so that one more row of
   configuration does not make everything downstream dirty.
 -#}
-{% macro rewrite_difference(relation, node, sql) %}
-  {% set names = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
-  {% set columns = adapter.get_columns_in_relation(relation) | map(attribute='quoted') | join(', ') %}
+{% macro rewrite_difference(relation, node, sql, plan) %}
+  {% set columns = '"' ~ plan.names | join('", "') ~ '"' %}
   {% call statement('difference') %}
     create temporary table fresh on commit drop as
     select {{ columns }} from ({{ sql }}) as fresh;
@@ -26,7 +25,7 @@
     insert into {{ relation }} ({{ columns }}) select {{ columns }} from arrived
   {% endcall %}
   {% call statement('publish') %}
-    {{ publish_difference(node, names) }};
+    {{ publish_difference(node, plan.names) }};
     drop table fresh, departed, arrived;
   {% endcall %}
 {% endmacro %}

@@ -1,11 +1,11 @@
 {#- Deletes the dirty rows and computes them again, in place, from inputs narrowed to what they need. -#}
-{% macro rewrite_dirty(relation, node, sql, memory, upto) %}
+{% macro rewrite_dirty(relation, node, sql, memory, plan) %}
   {% set key = config.require('key') %}
-  {% set columns = adapter.get_columns_in_relation(relation) | map(attribute='quoted') | join(', ') %}
+  {% set columns = '"' ~ plan.names | join('", "') ~ '"' %}
   {% call statement('dirty') %}
     {#- A range that the planner cannot see is taken for a large part of the relation; it is a small one, read by index. #}
     set local random_page_cost = 1.1;
-    {{ feed_dirty(node, memory, upto) }}
+    {{ feed_dirty(node, memory, plan.upto) }}
   {% endcall %}
   {% call statement('delete_dirty') %}
     {{ delete_dirty(relation, node, key, memory) }}
