@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ingest.sources import exchange as source
 from tests.local_exchange import SINCE, LocalExchange, local_exchange
 from tests.servers import temporary_server
 from tests.warehouse import (
+    BARS_ALONE,
     DATABASE,
     QUICK_SIGNALS,
     SHARED,
@@ -118,11 +119,13 @@ def small(manifest: Any) -> str:
 
 @pytest.fixture
 def warehouse(manifest: Any, request: pytest.FixtureRequest) -> Iterator[Warehouse]:
-    """An empty warehouse, migrated and built. It builds what the test's module calls MODELS, or everything."""
+    """An empty warehouse, migrated and built. It builds what the test's module calls MODELS, or everything, but no view that
+    stands already and that no table reads: tests of definitions set `models` themselves.
+    """
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
     warehouse = Warehouse(manifest)
-    warehouse.models = getattr(request.module, "MODELS", [])
+    warehouse.models = [*getattr(request.module, "MODELS", ["--exclude"]), *warehouse.views_that_no_table_reads()]
     yield warehouse
     warehouse.close()
 
@@ -138,6 +141,17 @@ def untouched(manifest: Any) -> Iterator[Warehouse]:
     use_database(DATABASE)
     yield warehouse
     warehouse.close()
+
+
+@pytest.fixture
+def quick_builds(manifest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever builds makes bars alone, from the manifest that is read already: for tests of runs, not of models."""
+    invoke = dbt.invoke
+
+    def quickly(command: str, arguments: Sequence[str] = (), **options: Any) -> dbt.Invocation:
+        return invoke(command, [*arguments, *BARS_ALONE], **{"manifest": manifest, **options})
+
+    monkeypatch.setattr(dbt, "invoke", quickly)
 
 
 @pytest.fixture

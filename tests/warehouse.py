@@ -161,6 +161,17 @@ class Warehouse:
         """Every row of every dbt table as text: floats print with every bit that they have. Large tables as one hash."""
         return {table: self._contents(table) for table in self.tables()}
 
+    def views_that_no_table_reads(self) -> list[str]:
+        """What changes with the definitions of models alone: a build of new candles may leave them out."""
+        models = {name: node for name, node in self.manifest.nodes.items() if node.resource_type == "model"}
+        below = self.manifest.child_map
+
+        def is_read(name: str) -> bool:
+            children = [child for child in below[name] if child in models]
+            return any(models[child].config.materialized != "view" or is_read(child) for child in children)
+
+        return [node.name for name, node in models.items() if node.config.materialized == "view" and not is_read(name)]
+
     def _contents(self, table: str) -> list[str]:
         if self.value(f"select count(*) from {table}") > LARGE:
             return [

@@ -31,7 +31,10 @@ from titan.run_lock import held
 
 RUN_ID = uuid4()
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
+pytestmark = [
+    pytest.mark.usefixtures("quick_builds"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # requests keeps its connections until it is collected
+]
 
 
 @pytest.fixture(autouse=True)
