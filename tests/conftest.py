@@ -119,13 +119,11 @@ def small(manifest: Any) -> str:
 
 @pytest.fixture
 def warehouse(manifest: Any, request: pytest.FixtureRequest) -> Iterator[Warehouse]:
-    """An empty warehouse, migrated and built. It builds what the test's module calls MODELS, or everything, but no view that
-    stands already and that no table reads: tests of definitions set `models` themselves.
-    """
+    """An empty warehouse, migrated and built. It builds what the test's module calls MODELS, or everything."""
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
     warehouse = Warehouse(manifest)
-    warehouse.models = [*getattr(request.module, "MODELS", ["--exclude"]), *warehouse.views_that_no_table_reads()]
+    warehouse.models = getattr(request.module, "MODELS", [])
     yield warehouse
     warehouse.close()
 
@@ -144,8 +142,10 @@ def untouched(manifest: Any) -> Iterator[Warehouse]:
 
 
 @pytest.fixture
-def quick_builds(manifest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_builds(manifest: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Whoever builds makes bars alone, from the manifest that is read already: for tests of runs, not of models."""
+    if request.node.get_closest_marker("builds_everything"):
+        return
     invoke = dbt.invoke
 
     def quickly(command: str, arguments: Sequence[str] = (), **options: Any) -> dbt.Invocation:

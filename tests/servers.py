@@ -17,6 +17,9 @@ from titan.database import connect
 from titan.server import EmbeddedServer
 from titan.settings import Settings
 
+# Nothing has to survive, and nobody waits for statistics of databases that live for a second.
+_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
+
 _VARIABLES = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "TITAN_HOME")
 
 
@@ -36,7 +39,7 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
     root = Path(tempfile.mkdtemp(prefix="titan-test-"))
     root.chmod(0o755)  # as root, the server runs as another user
     os.environ.update(TITAN_HOME=str(root), PGPORT=str(free_port()), PGPASSFILE=str(root / "pgpass"))
-    embedded = EmbeddedServer(Settings.from_environment(), overrides={} if is_durable else {"fsync": "off"})
+    embedded = EmbeddedServer(Settings.from_environment(), overrides={} if is_durable else _NOT_DURABLE)
     embedded.start()
     os.environ["PGHOST"] = "127.0.0.1"
     if not is_durable:

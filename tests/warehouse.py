@@ -32,10 +32,10 @@ SMALL_TIMEFRAMES = [
     "1W_US", "1W_ISO", "2W_ISO", "1MO", "2MO", "1Y", "1W_ISO_TD", "1MO_TD",
 ]  # fmt: skip
 
-# For modules about what comes first: with MODELS = BARS_ALONE a test builds no more, in half the time.
-BARS_ALONE = ["--exclude", *(f"path:dbt_project/models/{folder}" for folder in ("features", "signals", "backtest"))]
-
-FEATURES_ALONE = [BARS_ALONE[0], *BARS_ALONE[2:]]
+# For modules about what comes first: with MODELS = BARS_ALONE a test builds no more, in half the time. The views that stand
+# already, and that no table of bars reads, are left as they are.
+FEATURES_ALONE = ["--exclude", "path:dbt_project/models/signals", "path:dbt_project/models/backtest"]
+BARS_ALONE = [*FEATURES_ALONE, "path:dbt_project/models/features", "path:dbt_project/models/marts", "completeness"]
 
 # signal, type, timeframe, params, direction, execution
 QUICK_SIGNALS = [

@@ -590,12 +590,15 @@ def leaders(connection: Connection, run_id: int, top: int) -> list[dict[str, Any
 
 
 def deflation(connection: Connection, run_id: int) -> str:
-    """How many trials a run made, and how many independent ones they are worth, in a line. Raises UsageError."""
+    """How many trials a run made, what independent ones they are worth, and how many there had been. Raises UsageError."""
     run = require_run(connection, run_id)
     if run["effective_trials"] is None:
         return f"run {run_id}: {run['trials']:,} trials, of before their portfolios were kept"
     told = f"run {run_id}: {run['trials']:,} trials, worth {run['effective_trials']:.1f} independent ones"
-    return told if run["mean_correlation"] is None else f"{told} (their returns correlate by {run['mean_correlation']:.2f})"
+    if run["mean_correlation"] is not None:
+        told += f" (their returns correlate by {run['mean_correlation']:.2f})"
+    in_all = _value(connection, "select trials_in_all from lab.tried where run_id = %s", run_id)
+    return f"{told}; {in_all:,} of {run['type']} on {run['timeframe']} were tried so far" if in_all > run["trials"] else told
 
 
 def require_run(connection: Connection, run_id: int) -> dict[str, Any]:

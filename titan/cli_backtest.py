@@ -327,15 +327,17 @@ def backtest_walk(
                 costs,
             )
             plan = walk.Plan(scheme, folds, train, test, embargo, metric)
-            walk_id = walk.begin(connection, wanted, plan, progress)
-            output.err.print(f"walk {walk_id}; if it is interrupted: titan backtest walk --resume {walk_id}", markup=False)
+            begun = walk.begin(connection, wanted, plan, progress)
+            output.err.print(
+                f"walk {begun.walk_id}; if it is interrupted: titan backtest walk --resume {begun.walk_id}", markup=False
+            )
         elif any(given for given in asked) or walk.Plan(scheme, folds, train, test, embargo, metric) != walk.Plan():
             raise UsageError("--resume takes no other options: the walk has its own")
         else:
-            walk_id = resume
-        walk.go_on(connection, walk_id, progress)
-        told = walk.told(connection, walk_id)
-    _show_walk(walk_id, told, as_json)
+            begun = walk.Begun(resume, {})
+        walk.go_on(connection, begun.walk_id, progress, programs=begun.programs)
+        told = walk.told(connection, begun.walk_id)
+    _show_walk(begun.walk_id, told, as_json)
 
 
 @app.command("walks")

@@ -69,6 +69,14 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A walk-forward that is recorded, and what it is computed by: under 0 what chooses, under a trial what judges it."""
+
+    walk_id: int
+    programs: dict[int, Program]
+
+
+@dataclass(frozen=True)
 class Walked:
     """A walk-forward that is over."""
 
@@ -79,8 +87,8 @@ class Walked:
 
 def begin(
     connection: Connection, wanted: Wanted, plan: Plan, progress: Progress = lambda text: None, manifest: Any = None
-) -> int:
-    """Check a walk-forward and record it; returns its number, to go on with. Raises UsageError for what cannot be walked."""
+) -> Begun:
+    """Check a walk-forward and record it, to go on with. Raises UsageError for what cannot be walked."""
     if plan.scheme not in SCHEMES:
         raise UsageError(f"there is no scheme {plan.scheme!r}", hint=f"it is {' or '.join(SCHEMES)}")
     if plan.metric not in CHOICES:
@@ -144,14 +152,11 @@ def begin(
                 _data_hash(connection, instruments, wanted.timeframes, times[-1]),
             ),
         ).fetchone()
-    return int(row[0])
+    return Begun(int(row[0]), programs)
 
 
 def _programs(wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any) -> dict[int, Program]:
-    """What a fold is computed by: under 0 what chooses, and what judges one of the trials, under its number.
-
-    What judges another trial differs in its parameters alone.
-    """
+    """What chooses, and what judges one of the trials: what judges another differs in its parameters alone."""
     choosing = compile_program(replace(wanted, ends="purged"), trials, manifest)
     one = next((number for number in trials if number not in choosing.refused), None)
     return {0: choosing} if one is None else {0: choosing, one: _judging(wanted, one, trials[one], manifest)}
@@ -245,8 +250,16 @@ def folds_of(walk: Mapping[str, Any], times: list[datetime]) -> list[Fold]:
     return found
 
 
-def go_on(connection: Connection, walk_id: int, progress: Progress = lambda text: None, manifest: Any = None) -> Walked:
+def go_on(
+    connection: Connection,
+    walk_id: int,
+    progress: Progress = lambda text: None,
+    manifest: Any = None,
+    programs: Mapping[int, Program] | None = None,
+) -> Walked:
     """Walk the folds that are left, each in a transaction of its own, and sum up. What was walked before stays.
+
+    programs: those of a walk that has just begun, which need not be compiled again.
 
     Raises UsageError where there is no such walk, or its bars or the code have changed since it began.
     """
@@ -259,18 +272,19 @@ def go_on(connection: Connection, walk_id: int, progress: Progress = lambda text
             hint="wait for it: titan backtest walks shows how far it is",
         )
     try:
-        return _go_on(connection, walk, progress, manifest)
+        return _go_on(connection, walk, dict(programs or {}), progress, manifest)
     finally:
         if not connection.closed:
             connection.execute("select pg_advisory_unlock(hashtext('titan.walk'), %s)", (walk_id,))
             connection.commit()
 
 
-def _go_on(connection: Connection, walk: Mapping[str, Any], progress: Progress, manifest: Any) -> Walked:
+def _go_on(
+    connection: Connection, walk: Mapping[str, Any], programs: dict[int, Program], progress: Progress, manifest: Any
+) -> Walked:
     walk_id = walk["walk_id"]
     wanted = wanted_of(walk)
     trials = combinations(wanted)
-    programs: dict[int, Program] = {}
     done = {int(row[0]) for row in connection.execute("select fold from lab.fold where walk_id = %s", (walk_id,))}  # type: ignore[call-overload]
     connection.commit()
     computed = 0

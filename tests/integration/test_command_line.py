@@ -120,6 +120,7 @@ def test_a_database_that_was_never_migrated_is_said_in_a_line(server: None) -> N
         assert "Traceback" not in result.stderr
 
 
+@pytest.mark.usefixtures("quick_builds")
 def test_run_on_files_ends_with_a_line_to_connect_with(warehouse: Warehouse, tmp_path: Path) -> None:
     path = tmp_path / "binance_BTCUSDT_1d.csv"
     path.write_text(CANDLES)

@@ -47,7 +47,7 @@ def days(manifest: Any) -> str:
     use_database(DATABASE)
     create_database(DATABASE, f"{DATABASE}_template")
     with closing(Warehouse(manifest)) as warehouse:
-        warehouse.models = [*FEATURES_ALONE, *warehouse.views_that_no_table_reads()]
+        warehouse.models = FEATURES_ALONE
         load_days(warehouse)
     create_database(name, DATABASE)
     return name
@@ -59,7 +59,7 @@ def market(manifest: Any, days: str) -> Iterator[Warehouse]:
     use_database(DATABASE)
     create_database(DATABASE, days)
     with closing(Warehouse(manifest)) as warehouse:
-        warehouse.models = [*FEATURES_ALONE, *warehouse.views_that_no_table_reads()]
+        warehouse.models = FEATURES_ALONE
         yield warehouse
 
 
@@ -137,6 +137,8 @@ def test_trials_are_counted_by_how_much_they_differ(market: Warehouse) -> None:
     """Every trial is kept, and what all are worth follows from the correlations of their portfolios, computed elsewhere."""
     run_id = run(market)
     assert market.value("select count(*) from lab.trial where run_id = %s", run_id) == 4
+    in_all = "select trials_in_all from lab.tried where run_id = %s"
+    assert [market.value(in_all, run(market)), market.value(in_all, run_id)] == [4, 4]  # the same again is nothing new
     returns, sharpes = [], []
     for (params,) in market.query("select params from lab.trial where run_id = %s order by trial", run_id):
         alone = run(market, grid={name: [value] for name, value in params.items()})
@@ -155,6 +157,10 @@ def test_trials_are_counted_by_how_much_they_differ(market: Warehouse) -> None:
             run_id,
             len(returns),
         )
+    wider = run(market, grid={"fast": [3, 4], "slow": [10, 20]})
+    assert market.value(in_all, wider) == 6
+    assert backtest.deflation(market.connection, wider).endswith("; 6 of sma_crossover on 1D were tried so far")
+    assert market.value(in_all, run(market, type="ema_crossover")) == 4
     pairs = numpy.corrcoef(returns)[numpy.triu_indices(4, 1)]
     correlation = float(pairs.mean())
     (told,) = market.query(

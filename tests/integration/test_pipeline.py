@@ -294,6 +294,7 @@ def poll() -> Progressed:
     return pipeline.run(Request("poll", is_subscribed=True, has_tests=False))
 
 
+@pytest.mark.builds_everything
 def test_a_poll_loads_what_is_new_and_builds_only_then(warehouse: Warehouse, exchange: LocalExchange) -> None:
     warehouse.query("insert into config.subscription values ('binance', 'BTC/USDT', '1D', '2024-01-01')")
     first = poll()

@@ -23,15 +23,17 @@ GRID = {"slow": [10, 20], "fast": [3, 6]}  # in an order that is not that of jso
 PLAN = Plan(folds=3, train=100, embargo=5)
 
 
+def wanted_of(wanted: dict[str, Any]) -> backtest.Wanted:
+    return backtest.Wanted(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
+
+
 def begin(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    asked = backtest.Wanted(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
-    return walk.begin(warehouse.connection, asked, plan, manifest=warehouse.manifest)
+    return walk.begin(warehouse.connection, wanted_of(wanted), plan, manifest=warehouse.manifest).walk_id
 
 
 def walked(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    walk_id = begin(warehouse, plan, **wanted)
-    walk.go_on(warehouse.connection, walk_id, manifest=warehouse.manifest)
-    return walk_id
+    begun = walk.begin(warehouse.connection, wanted_of(wanted), plan, manifest=warehouse.manifest)
+    return walk.go_on(warehouse.connection, begun.walk_id, manifest=warehouse.manifest, programs=begun.programs).walk_id
 
 
 def day(at: int) -> Any:

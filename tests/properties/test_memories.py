@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.properties.test_load_sequences import EXAMPLES, apply, builds, deletions, loads
-from tests.warehouse import DATABASE, TEMPLATE, Warehouse, create_database, use_database
+from tests.warehouse import BARS_ALONE, DATABASE, TEMPLATE, Warehouse, create_database, use_database
 from titan import dbt
 from titan.settings import REPOSITORY
 
@@ -109,6 +109,7 @@ steps = st.one_of(loads, loads, deletions, builds)
 def test_incremental_equals_full_for_every_memory(project: Project, small: str, first: list[Any], rest: list[Any]) -> None:
     create_database(DATABASE, small)
     with closing(Warehouse(project.manifest, project.root)) as warehouse:
+        warehouse.models = BARS_ALONE
         for action in [*first, ("build", ""), *rest]:
             apply(warehouse, action)
         warehouse.build()
@@ -119,6 +120,7 @@ def test_incremental_equals_full_for_every_memory(project: Project, small: str, 
 def test_a_whole_table_publishes_only_what_differs(project: Project) -> None:
     create_database(DATABASE, TEMPLATE)
     warehouse = Warehouse(project.manifest, project.root)
+    warehouse.models = BARS_ALONE
     warehouse.build()
     warehouse.query("insert into config.timeframe (timeframe, base_unit, quantity) values ('7m', 'MIN', 7)")
     before = dict(warehouse.query("select timeframe, xmin::text from bars.dim_timeframe"))

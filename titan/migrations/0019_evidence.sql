@@ -197,6 +197,18 @@ create table lab.frozen_event (
 );
 comment on table lab.frozen_event is 'One row per event of a frozen trial, as it was.';
 
+create view lab.tried as
+select
+    run.run_id,
+    (sum(coalesce(newly.trials, 0)) over (partition by run.type, run.timeframe order by run.run_id))::bigint as trials_in_all
+from lab.run as run
+left join (
+    select first_tried.run_id, count(*) as trials
+    from (select min(trial.run_id) as run_id from lab.trial as trial group by trial.params_hash) as first_tried
+    group by first_tried.run_id
+) as newly on run.run_id = newly.run_id;
+comment on view lab.tried is 'One row per run: how many different trials of its type and timeframe there had been by then, on whatever instruments.';
+
 create view lab.leaderboard as
 select
     trial.run_id,
@@ -214,6 +226,7 @@ select
     frozen.note,
     run.trials,
     run.effective_trials,
+    tried.trials_in_all,
     portfolio.first_closed_at,
     portfolio.last_closed_at,
     portfolio.sharpe,
@@ -226,6 +239,7 @@ select
     portfolio.profit_factor
 from lab.trial as trial
 inner join lab.run as run on trial.run_id = run.run_id
+inner join lab.tried as tried on run.run_id = tried.run_id
 inner join (
     select
         portfolio_metric.*,
