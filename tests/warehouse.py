@@ -170,7 +170,8 @@ class Warehouse:
             children = [child for child in below[name] if child in models]
             return any(models[child].config.materialized != "view" or is_read(child) for child in children)
 
-        return [node.name for name, node in models.items() if node.config.materialized == "view" and not is_read(name)]
+        views = [name for name, node in models.items() if node.config.materialized == "view"]
+        return [".".join(models[name].fqn) for name in views if not is_read(name)]  # a bare name would match folders, too
 
     def _contents(self, table: str) -> list[str]:
         if self.value(f"select count(*) from {table}") > LARGE:

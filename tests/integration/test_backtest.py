@@ -504,6 +504,7 @@ def test_positions_that_are_open_across_a_change(warehouse: Warehouse) -> None:
 
     warehouse.load(make_batch(rows(24, 200)))
     warehouse.build()
+    warehouse.models = ["--exclude", *warehouse.views_that_no_table_reads()]
     for name, _, _ in rules:
         assert warehouse.value("select count(*) from backtest.fct_strategy_trade where signal = %s", name) > 2, name
     for change in (rows(200, 204), rows(190, 191, 1), rows(100, 102, 1), rows(0, 24), rows(204, 240)):

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from ingest.deletion import delete
-from tests.warehouse import FEATURES_ALONE, Row, Warehouse, instant, make_batch
+from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.database import connect
 
-MODELS = FEATURES_ALONE
+MODELS = BARS_ALONE
 START = instant("2024-01-01")
 
 

@@ -267,7 +267,7 @@ def test_shorts_on_finer_bars_are_replayed_and_later_delistings_are_not(market: 
     }
     run_id = run(market, **finer)
     # Whoever sells at the end does so with the last bar of the signal: the three hours after it are of a bar to come.
-    closed = run(market, **finer, ends="closed")
+    closed = run(market, **{**finer, "execution": {"execution_timeframe": "1h"}}, ends="closed")
     ends = "select exit_at, exit_reason, is_open from lab.trade where run_id = %s order by trade_number desc limit 1"
     assert market.query(ends, closed) == [(START + timedelta(hours=400), "end", False)]
     assert market.value("select max(closed_at) from lab.equity where run_id = %s", closed) == START + timedelta(hours=400)
