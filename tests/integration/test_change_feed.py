@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from ingest.deletion import delete
-from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
+from tests.warehouse import BARS_ALONE, FEATURES_ALONE, Row, Warehouse, instant, make_batch
 from titan.database import connect
 
 MODELS = BARS_ALONE
@@ -53,6 +53,7 @@ def test_a_build_without_changes_writes_no_row(warehouse: Warehouse) -> None:
 
 
 def test_an_appended_bar_rewrites_only_what_follows_it(warehouse: Warehouse) -> None:
+    warehouse.models = FEATURES_ALONE
     warehouse.load(make_batch(hours(200)))
     warehouse.build()
     before = dict(warehouse.query("select closed_at, xmin::text from features.bar_features where timeframe = '1h'"))
@@ -63,6 +64,7 @@ def test_an_appended_bar_rewrites_only_what_follows_it(warehouse: Warehouse) -> 
 
 
 def test_a_readers_view_survives_a_full_refresh(warehouse: Warehouse) -> None:
+    warehouse.models = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
     warehouse.build()
     warehouse.query(
@@ -105,6 +107,7 @@ def test_a_redefined_view_takes_the_views_on_top_along(warehouse: Warehouse) -> 
 
 
 def test_a_changed_definition_rebuilds_the_model_and_what_depends_on_it(warehouse: Warehouse) -> None:
+    warehouse.models = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
     warehouse.build()
     warehouse.query("update ops.definition set definition_hash = 'another' where node = 'bars.gap'")
@@ -119,6 +122,7 @@ def test_a_changed_definition_rebuilds_the_model_and_what_depends_on_it(warehous
 
 
 def test_a_selected_build_skips_no_change(warehouse: Warehouse) -> None:
+    warehouse.models = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
     warehouse.build()
     warehouse.load(make_batch(hours(5, 30)))
@@ -202,6 +206,7 @@ def test_configuration_that_would_move_loaded_candles_is_refused(warehouse: Ware
 
 
 def test_deleting_everything_leaves_no_row_and_frees_the_timeframe(warehouse: Warehouse) -> None:
+    warehouse.models = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
     warehouse.load(make_batch(hours(30, symbol="ETH/USDT")))
     warehouse.build()
