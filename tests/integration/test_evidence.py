@@ -236,6 +236,42 @@ def test_a_frozen_run_names_what_a_revised_candle_changed(market: Warehouse) -> 
     assert market.query("select tablename from pg_tables where tablename like 'work_%'") == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "is_same"),
+    [
+        (5.0, 5.0 * (1 + 0.9e-10), True),
+        (5.0, 5.0 * (1 + 1.1e-10), False),
+        (0.0, 0.9e-10, True),
+        (-1e-10, 1e-10, False),
+        (None, None, True),
+        (None, 0.0, False),
+    ],
+)
+def test_results_are_the_same_within_a_relative_tenth_of_a_billionth(
+    before: float | None, after: float | None, is_same: bool
+) -> None:
+    assert evidence.is_close(before, after) == evidence.is_close(after, before) == is_same
+
+
+def test_what_a_run_stood_on_begins_with_the_history_and_ends_with_its_last_bar(market: Warehouse) -> None:
+    """A bar before the range feeds its features; the last one of it is the last that counts. Small changes count as well."""
+    run_id = run(market, since=START + timedelta(days=100), until=START + timedelta(days=250))
+    freeze(market, run_id)
+    for day, is_seen in ((99, True), (200, True), (249, True), (250, False)):
+        was = rows_of("CCC/USD")[day].close
+        revise(market, "CCC/USD", day, was * (1 + 1e-7))
+        verdict = verify(market, run_id)
+        assert [(row["symbol"], row["what"]) for row in verdict.data] == [("test CCC/USD", "bars")] * is_seen, day
+        assert (
+            {row["closed_at"] for row in verdict.bars} == {START + timedelta(days=day + 1)} if is_seen else verdict.is_same
+        )
+        if day == 200:
+            assert verdict.metrics
+            assert all(row["is"] == pytest.approx(row["was"], rel=1e-4) for row in verdict.metrics)
+        revise(market, "CCC/USD", day, was)
+    assert verify(market, run_id).is_same
+
+
 def test_another_code_is_noticed(market: Warehouse) -> None:
     run_id = run(market)
     changed = dbt.parse_manifest()

@@ -295,9 +295,16 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
         approval.activate(market.connection, "ours", **told, manifest=market.manifest)
     market.query("delete from config.signal where signal = 'ours'")
     assert approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+    # What was approved is live under whatever name, and nothing else is under its name.
+    market.query("insert into config.signal select 'twin', type, timeframe, params from config.signal where signal = 'ours'")
     market.build()
-    assert market.query("select distinct signal from marts.signal_feed where is_live") == [("ours",)]
-    assert market.query("select distinct signal from marts.strategy_leaderboard where is_live") == [("ours",)]
+    live = "select distinct signal from marts.{} where is_live order by 1"
+    for mart in ("signal_feed", "strategy_leaderboard"):
+        assert market.query(live.format(mart)) == [("ours",), ("twin",)], mart
+    market.query("update config.signal set direction = 'both' where signal = 'ours'")
+    market.build("--select", "dim_signal+")
+    for mart in ("signal_feed", "strategy_leaderboard"):
+        assert market.query(live.format(mart)) == [("twin",)], mart
     approval.archive(market.connection, "ours", by="you", reason="over")
     assert market.query("select from marts.signal_feed where is_live") == []
     with pytest.raises(UsageError, match="ours is archived"):
