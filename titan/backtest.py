@@ -589,16 +589,35 @@ def leaders(connection: Connection, run_id: int, top: int) -> list[dict[str, Any
     )
 
 
-def deflation(connection: Connection, run_id: int) -> str:
+def tried(connection: Connection, run_id: int) -> dict[str, Any]:
     """How many trials a run made, what independent ones they are worth, and how many there had been. Raises UsageError."""
-    run = require_run(connection, run_id)
-    if run["effective_trials"] is None:
-        return f"run {run_id}: {run['trials']:,} trials, of before their portfolios were kept"
-    told = f"run {run_id}: {run['trials']:,} trials, worth {run['effective_trials']:.1f} independent ones"
-    if run["mean_correlation"] is not None:
-        told += f" (their returns correlate by {run['mean_correlation']:.2f})"
-    in_all = _value(connection, "select trials_in_all from lab.tried where run_id = %s", run_id)
-    return f"{told}; {in_all:,} of {run['type']} on {run['timeframe']} were tried so far" if in_all > run["trials"] else told
+    require_run(connection, run_id)
+    (row,) = records(
+        connection,
+        """
+        select
+            run.run_id, run.type, run.timeframe, run.trials, run.effective_trials, run.mean_correlation,
+            tried.trials_in_all
+        from lab.run as run
+        inner join lab.tried as tried on run.run_id = tried.run_id
+        where run.run_id = %s
+        """,
+        (run_id,),
+    )
+    return row
+
+
+def deflation(row: Mapping[str, Any]) -> str:
+    """What `tried` has of a run, in a line."""
+    told = f"run {row['run_id']}: {row['trials']:,} trials"
+    if row["effective_trials"] is None:
+        return f"{told}, of before their portfolios were kept"
+    told += f", worth {row['effective_trials']:.1f} independent ones"
+    if row["mean_correlation"] is not None:
+        told += f" (their returns correlate by {row['mean_correlation']:.2f})"
+    if row["trials_in_all"] > row["trials"]:
+        told += f"; {row['trials_in_all']:,} of {row['type']} on {row['timeframe']} were tried so far"
+    return told
 
 
 def require_run(connection: Connection, run_id: int) -> dict[str, Any]:

@@ -68,11 +68,12 @@ def backtest_run(
         )  # fmt: skip
         ran = lab.run(connection, wanted, progress)
         best = lab.leaders(connection, ran.run_id, top)
-        worth = lab.deflation(connection, ran.run_id)
+        tried = lab.tried(connection, ran.run_id)
     if as_json:
-        print(json.dumps({**vars(ran), "best": best}, default=str))
+        counted = {name: tried[name] for name in ("effective_trials", "trials_in_all")}
+        print(json.dumps({**vars(ran), **counted, "best": best}, default=str))
         return
-    output.show_backtest(ran, best, worth)
+    output.show_backtest(ran, best, lab.deflation(tried))
 
 
 def _wanted(
@@ -148,7 +149,7 @@ def backtest_show(
             rows = lab.metrics(connection, run_id, trial)
         else:
             rows = lab.leaders(connection, run_id, top)
-            output.err.print(lab.deflation(connection, run_id), markup=False)
+            output.err.print(lab.deflation(lab.tried(connection, run_id)), markup=False)
         drawn = lab.plot(connection, run_id, plot) if plot and run_id is not None else None
     output.rows(rows, as_json, "no run yet; titan backtest run --help has an example")
     if drawn is not None:

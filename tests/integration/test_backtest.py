@@ -381,6 +381,7 @@ def test_the_command_runs_shows_and_draws(real: Warehouse, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     ran = json.loads(done.stdout)
     assert (ran["trials"], ran["instruments"], len(ran["best"])) == (2, 1, 2)
+    assert 1 <= ran["effective_trials"] <= ran["trials"] <= ran["trials_in_all"]
     picture = tmp_path / "equity.png"
     shown = titan("backtest", "show", str(ran["run_id"]), "--plot", str(picture))
     assert shown.returncode == 0, shown.stderr

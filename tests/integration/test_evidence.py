@@ -159,7 +159,9 @@ def test_trials_are_counted_by_how_much_they_differ(market: Warehouse) -> None:
         )
     wider = run(market, grid={"fast": [3, 4], "slow": [10, 20]})
     assert market.value(in_all, wider) == 6
-    assert backtest.deflation(market.connection, wider).endswith("; 6 of sma_crossover on 1D were tried so far")
+    assert backtest.deflation(backtest.tried(market.connection, wider)).endswith(
+        "; 6 of sma_crossover on 1D were tried so far"
+    )
     assert market.value(in_all, run(market, type="ema_crossover")) == 4
     pairs = numpy.corrcoef(returns)[numpy.triu_indices(4, 1)]
     correlation = float(pairs.mean())
