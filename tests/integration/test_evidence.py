@@ -16,7 +16,17 @@ import pytest
 
 from ingest.deletion import delete
 from tests.commands import titan
-from tests.warehouse import DATABASE, FEATURES_ALONE, Row, Warehouse, create_database, instant, make_batch, use_database
+from tests.warehouse import (
+    DATABASE,
+    FEATURES_ALONE,
+    Row,
+    Warehouse,
+    create_database,
+    instant,
+    make_batch,
+    seal_template,
+    use_database,
+)
 from titan import backtest, dbt, evidence
 from titan.errors import UsageError
 
@@ -49,6 +59,7 @@ def days(manifest: Any) -> str:
     with closing(Warehouse(manifest)) as warehouse:
         warehouse.models = FEATURES_ALONE
         load_days(warehouse)
+    seal_template(DATABASE)
     create_database(name, DATABASE)
     return name
 
