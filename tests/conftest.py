@@ -26,7 +26,6 @@ from tests.warehouse import (
     TEMPLATE,
     Warehouse,
     create_database,
-    seal_template,
     use_database,
     use_server,
 )
@@ -78,7 +77,6 @@ def manifest(server: None) -> Any:
     assert not result.failed, [(node.name, node.message) for node in result.failed]
     with connect() as connection:
         connection.execute("truncate ops.build")
-    seal_template(TEMPLATE)
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
     read = dbt.parse_manifest()
@@ -111,9 +109,7 @@ def small(manifest: Any) -> str:
             )
         warehouse.build()
         warehouse.query("truncate ops.build")
-    seal_template(DATABASE)
     create_database(SMALL, DATABASE)
-    seal_template(SMALL)
     return SMALL
 
 

@@ -197,7 +197,9 @@ def _difference(incremental: Iterable[str], full: Iterable[str]) -> str:
 
 
 def create_database(name: str, template: str | None = None) -> None:
-    """Drop and create a database of the test server."""
+    """Drop and create a database of the test server, as a copy of a template if one is named; nobody connects to that again."""
+    if template:
+        seal_template(template)
     settings = Settings.from_environment()
     with connect(Settings(settings.host, settings.port, settings.user, "postgres", False), autocommit=True) as server:
         server.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))

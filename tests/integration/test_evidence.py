@@ -24,7 +24,6 @@ from tests.warehouse import (
     create_database,
     instant,
     make_batch,
-    seal_template,
     use_database,
 )
 from titan import backtest, dbt, evidence
@@ -59,7 +58,6 @@ def days(manifest: Any) -> str:
     with closing(Warehouse(manifest)) as warehouse:
         warehouse.models = FEATURES_ALONE
         load_days(warehouse)
-    seal_template(DATABASE)
     create_database(name, DATABASE)
     return name
 
