@@ -197,7 +197,7 @@ def _difference(incremental: Iterable[str], full: Iterable[str]) -> str:
 
 
 def create_database(name: str, template: str | None = None) -> None:
-    """Drop and create a database of the test server, as a copy of a template if one is named; nobody connects to that again."""
+    """Drop and create a database of the test server; a template that it is copied from is closed to everybody then."""
     if template:
         seal_template(template)
     settings = Settings.from_environment()
