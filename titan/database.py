@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -19,6 +20,15 @@ MINIMUM_VERSION = 15
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
+def _options() -> str:
+    """What the user asks of libpq (PGOPTIONS) and what Titan needs, which comes last and holds.
+
+    A landing of a million rows stays in memory with that many temporary buffers; they are taken as needed.
+    """
+    ours = "-c timezone=UTC -c client_min_messages=warning -c temp_buffers=256MB"
+    return f"{os.environ.get('PGOPTIONS', '')} {ours} {connection_options()}".strip()
+
+
 def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Connection:
     """Open a connection in UTC.
 
@@ -33,8 +43,7 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Co
             dbname=settings.database,
             connect_timeout=10,
             application_name="titan",
-            # A landing of a million rows stays in memory with that many temporary buffers; they are taken as needed.
-            options=f"-c timezone=UTC -c client_min_messages=warning -c temp_buffers=256MB {connection_options()}",
+            options=_options(),
             autocommit=autocommit,
         )
     except psycopg.OperationalError as error:

@@ -17,6 +17,7 @@ import pytest
 from tests.commands import titan
 from tests.warehouse import DATABASE, Row, Warehouse, instant, make_batch, separate_warehouse, use_database
 from titan import backtest, evidence
+from titan.database import connect
 from titan.errors import BuildError, UsageError
 from titan.loads import load_files
 
@@ -280,6 +281,37 @@ def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
         assert real.query(f"{equity} lab.equity where run_id = %s", ran.run_id) == real.query(
             f"{equity} backtest.fct_strategy_equity where signal = %s", signal
         )
+
+
+def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A join of bars to an account's states by a range of time takes with ten times the bars a hundred times as long."""
+    monkeypatch.setenv(
+        "PGOPTIONS",
+        "-c session_preload_libraries=auto_explain -c auto_explain.log_format=json -c auto_explain.log_level=warning "
+        "-c auto_explain.log_min_duration=0 -c auto_explain.log_nested_statements=on -c auto_explain.log_analyze=on "
+        "-c auto_explain.log_timing=off -c max_parallel_workers_per_gather=0 "
+        "-c random_page_cost=100",  # looking up seems dear, as it does in a long history: what may be compared, is
+    )
+    plans: list[Any] = []
+    with connect() as connection:
+        connection.add_notice_handler(
+            lambda notice: plans.append(json.loads((notice.message_primary or "").partition("plan:")[2], strict=False))
+        )
+        ran = backtest.run(
+            connection, backtest.Wanted("sma_crossover", "1D", {"fast": [2], "slow": [3]}), manifest=real.manifest
+        )
+    nodes = [node for plan in plans for node in nodes_of(plan["Plan"])]
+    compared = sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in nodes)
+    assert sum(node["Node Type"] == "WindowAgg" for node in nodes) > 2 * ran.instruments
+    assert real.value("select count(*) from lab.trade where run_id = %s", ran.run_id) > ran.bars / 10
+    assert compared < 10 * ran.bars
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every node of a plan."""
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes_of(part)
 
 
 def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:

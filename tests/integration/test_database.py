@@ -92,6 +92,14 @@ def test_an_old_server_is_refused(bare: Settings, monkeypatch: pytest.MonkeyPatc
         connect(bare)
 
 
+def test_what_the_user_asks_of_libpq_holds(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Except where Titan's numbers depend on it."""
+    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=12345 -c timezone=Asia/Tokyo")
+    with connect(bare) as connection:
+        asked = [connection.execute(f"show {name}".encode()).fetchone() for name in ("statement_timeout", "timezone")]
+    assert asked == [("12345ms",), ("UTC",)]
+
+
 def test_the_embedded_server_starts_once_asks_for_a_password_and_stops() -> None:
     with temporary_server() as embedded:
         settings = embedded.settings

@@ -122,9 +122,7 @@ begin
       case when bar.closed_at >= last.hold_from then last.hold_quantity end as hold_quantity,
       case when bar.closed_at >= last.hold_from then last.realistic_hold_quantity end as realistic_hold_quantity
     from state
-    inner join {{ from.bars }} as bar
-      on bar.closed_at >= state.closed_at and bar.closed_at < state.until_at
-    where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe and bar.closed_at >= begins_at
+    cross join lateral {{ bars_of_state(from.bars, ['opened_at', 'closed_at', 'close'], 'greatest(state.closed_at, begins_at)') }} as bar
   ),
 
   valued as (
@@ -157,6 +155,27 @@ begin
   from followed;
 end
 $equity$
+{%- endmacro %}
+
+
+{#-
+  The bars of `state`, from an instant on until the next state, in order. They are looked up for each state by their key: a join would
+  compare every bar with every state, and take with ten times the bars a hundred times as long. Sorting keeps the planner from making one.
+-#}
+{% macro bars_of_state(bars, columns, since) -%}
+(
+      select
+        {%- for column in columns %}
+        bar.{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+      from {{ bars }} as bar
+      where
+        bar.instrument_id = series_instrument
+        and bar.timeframe = series_timeframe
+        and bar.closed_at >= {{ since }}
+        and bar.closed_at < state.until_at
+      order by bar.closed_at
+    )
 {%- endmacro %}
 
 

@@ -550,12 +550,7 @@ begin
           end
       end as realistic_before
     from state
-    inner join {{ from.bars }} as bar
-      on
-        bar.instrument_id = series_instrument
-        and bar.timeframe = series_timeframe
-        and bar.closed_at >= state.closed_at
-        and bar.closed_at < state.until_at
+    cross join lateral {{ bars_of_state(from.bars, ['closed_at', 'close', 'previous_close', 'previous_closed_at'], 'state.closed_at') }} as bar
   ),
 
   followed as (
