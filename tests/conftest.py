@@ -81,7 +81,7 @@ def manifest(server: None) -> Any:
     create_database(DATABASE, TEMPLATE)
     read = dbt.parse_manifest()
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # the manifest is large and stays: nobody has to walk through it again
     return read
 
 

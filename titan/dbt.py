@@ -94,7 +94,7 @@ def invoke(
 def _flags_as_they_were() -> Iterator[None]:
     """Every start of dbt's adapter appends its flags to a list of the process, and walks the stack for each in it.
 
-    Without this, the hundredth invocation of a process takes seconds longer than the first (dbt-adapters 1.24).
+    Without this, invocations take longer one after the other, by seconds after some hundred (dbt-adapters 1.24).
     """
     known = len(DEFAULT_BASE_BEHAVIOR_FLAGS)
     try:
