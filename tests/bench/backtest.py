@@ -105,8 +105,8 @@ def _evidence(history: History) -> None:
         asked = backtest.Wanted("sma_crossover", history.timeframe, {"fast": FAST[:5], "slow": SLOW})
         with peak_memory() as peak:
             begun = perf_counter()
-            begun = walk.begin(connection, asked, walk.Plan(folds=8), manifest=history.manifest)
-            walk.go_on(connection, begun.walk_id, manifest=history.manifest, programs=begun.programs)
+            walked = walk.begin(connection, asked, walk.Plan(folds=8), manifest=history.manifest)
+            walk.go_on(connection, walked.walk_id, manifest=history.manifest, programs=walked.programs)
             taken = perf_counter() - begun
     print(
         f"  walk-forward: 8 folds of {len(FAST[:5]) * len(SLOW)} sets over {history.symbols} instruments of "
