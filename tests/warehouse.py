@@ -126,7 +126,7 @@ class Warehouse:
     def query(self, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a query, or nothing for a statement without any."""
         cursor = self.connection.execute(text.encode(), parameters or None)
-        return cursor.fetchall() if cursor.description else []  # type: ignore[return-value]
+        return cursor.fetchall() if cursor.description else []
 
     def value(self, text: str, *parameters: Any) -> Any:
         """The one value of a query."""
