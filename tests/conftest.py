@@ -6,12 +6,14 @@ import gc
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbt_common.events.base_types import BaseEvent, EventLevel
+from dbt_common.events.event_manager import EventManager
 
 from ingest.sources import exchange as source
 from tests.local_exchange import SINCE, LocalExchange, local_exchange
@@ -47,7 +49,21 @@ def dbt_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("DBT_LOG_LEVEL_FILE", "none")
         for variable in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        patch.setattr(EventManager, "fire_event", _unless_debug(EventManager.fire_event))
         yield
+
+
+def _unless_debug(fire_event: Callable[..., None]) -> Callable[..., None]:
+    """dbt's way to tell an event, for those that somebody hears: debug ones go to a file that is not written here.
+
+    They would be made into messages nevertheless, which takes a sixth of the time of tests that build.
+    """
+
+    def fire(manager: EventManager, event: BaseEvent, level: EventLevel | None = None, *args: Any, **options: Any) -> None:
+        if (level or event.level_tag()) not in (EventLevel.DEBUG, EventLevel.TEST):
+            fire_event(manager, event, level, *args, **options)
+
+    return fire
 
 
 @pytest.fixture(scope="session")
