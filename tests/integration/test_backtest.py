@@ -292,15 +292,14 @@ def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest
         "-c auto_explain.log_timing=off -c max_parallel_workers_per_gather=0 "
         "-c random_page_cost=100",  # looking up seems dear, as it does in a long history: what may be compared, is
     )
-    plans: list[Any] = []
+    notices: list[str] = []
     with connect() as connection:
-        connection.add_notice_handler(
-            lambda notice: plans.append(json.loads((notice.message_primary or "").partition("plan:")[2], strict=False))
-        )
+        connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
         ran = backtest.run(
             connection, backtest.Wanted("sma_crossover", "1D", {"fast": [2], "slow": [3]}), manifest=real.manifest
         )
-    nodes = [node for plan in plans for node in nodes_of(plan["Plan"])]
+    plans = [json.loads(notice.partition("plan:")[2], strict=False)["Plan"] for notice in notices]
+    nodes = [node for plan in plans for node in nodes_of(plan)]
     compared = sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in nodes)
     assert sum(node["Node Type"] == "WindowAgg" for node in nodes) > 2 * ran.instruments
     assert real.value("select count(*) from lab.trade where run_id = %s", ran.run_id) > ran.bars / 10

@@ -7,8 +7,12 @@
 
 {#- The span of 30 days, counted from 1970, that a bar closes in: its beginning. -#}
 {% macro span_of(closed_at) -%}
-date_bin(interval '30 days', {{ closed_at }} - interval '1 microsecond', timestamptz 'epoch')
+date_bin({{ span_length() }}, {{ closed_at }} - interval '1 microsecond', timestamptz 'epoch')
 {%- endmacro %}
+
+
+{#- 30 days, in hours: a day that is added to a moment is as long as the session's time zone has it. -#}
+{% macro span_length() %}interval '720 hours'{% endmacro %}
 
 
 {#- What is kept of an account's equity, returns and drawdowns, one row per bar: {column: aggregate}. -#}

@@ -22,7 +22,7 @@
       instrument_id,
       timeframe,
       {{ span_of('first_at') }} + interval '1 microsecond' as first_at,
-      {{ span_of('last_at') }} + interval '30 days' as last_at,
+      {{ span_of('last_at') }} + {{ span_length() }} as last_at,
       is_insert_or_delete
     from pending
   {% elif bucket == 'execution' %}

@@ -7,7 +7,7 @@ with equity as (
 select
     instrument_id,
     timeframe,
-    {{ span_of('closed_at') }} + interval '30 days' as closed_at,
+    {{ span_of('closed_at') }} + {{ span_length() }} as closed_at,
     signal,
     min(closed_at) as first_closed_at,
     max(closed_at) as last_closed_at,
