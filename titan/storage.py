@@ -40,7 +40,7 @@ _CHUNKED = """
     hypertable_size(class.oid) as bytes
 """
 
-# Each horizon, and the instant from which its candles are needed.
+# Each horizon, and the instant from which its candles are needed: null where all of them are, for want of a checkpoint.
 HORIZONS = """
 select
     horizon.instrument_id,
@@ -48,18 +48,15 @@ select
     horizon.horizon_at,
     case
         when timeframe.compute_features
-            then coalesce(
-                (
-                    select features.closed_at from features.bar_features as features
-                    where
-                        features.instrument_id = horizon.instrument_id
-                        and features.timeframe = horizon.timeframe
-                        and features.closed_at < horizon.horizon_at
-                        and features.checkpoint is not null
-                    order by features.closed_at desc
-                    limit 1
-                ),
-                '-infinity'
+            then (
+                select features.closed_at from features.bar_features as features
+                where
+                    features.instrument_id = horizon.instrument_id
+                    and features.timeframe = horizon.timeframe
+                    and features.closed_at < horizon.horizon_at
+                    and features.checkpoint is not null
+                order by features.closed_at desc
+                limit 1
             )
         else horizon.horizon_at
     end as kept_from
@@ -184,7 +181,7 @@ def _drop(connection: Connection, now: datetime, done: Stored, progress: Progres
         horizons: list[Any] = connection.execute(HORIZONS).fetchall()
         for instrument_id, timeframe, horizon_at, kept_from in horizons:
             for relation in ("raw.ohlcv", "bars.candle"):
-                # Literals: chunks are pruned by constants alone.
+                # Literals: chunks are pruned by constants alone. Before null there is nothing.
                 dropped = connection.execute(
                     sql.SQL("delete from {} where instrument_id = {} and timeframe = {} and closed_at < {}").format(
                         sql.SQL(relation), sql.Literal(instrument_id), sql.Literal(timeframe), sql.Literal(kept_from)

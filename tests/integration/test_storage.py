@@ -65,6 +65,18 @@ def test_after_retention_incremental_still_equals_full(retained: Warehouse) -> N
     assert retained.value("select min(closed_at) from bars.rollup where timeframe = '2h'") == START + timedelta(hours=2)
 
 
+def test_a_series_without_a_checkpoint_keeps_its_candles_and_holds_up_no_other(retained: Warehouse) -> None:
+    retained.load(make_batch(hours(100, symbol="NEW/USDT")))
+    retained.build()
+    before = bars(retained), features(retained)
+    assert storage.apply(retained.connection, NOW).dropped == 255 + 255
+    kept = "select count(*) from {} join raw.instrument using (instrument_id) where symbol = 'NEW/USDT'"
+    assert [retained.value(kept.format(relation)) for relation in ("raw.ohlcv", "bars.candle")] == [100, 100]
+    retained.build()
+    assert (bars(retained), features(retained)) == before
+    retained.assert_incremental_equals_full()
+
+
 def test_a_candle_from_before_the_horizon_goes_to_quarantine(retained: Warehouse) -> None:
     storage.apply(retained.connection, NOW)
     before = bars(retained)
