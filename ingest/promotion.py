@@ -163,7 +163,11 @@ def _make_current(
 
 
 def _before_horizon(connection: Connection, clock: Clock, instruments: dict[int, int]) -> list[tuple[int, int]]:
-    """Take out the landed rows whose bars are frozen, since the other candles of those were dropped (config.retention)."""
+    """Take out the landed rows whose bars are frozen, since the other candles of those were dropped (config.retention).
+
+    Markets around the clock share the latest horizon of theirs: a continuous aggregate holds all of them, and is not
+    refreshed before it. Of other sessions, one without a horizon takes the latest of all.
+    """
     if not clock.timeframe.is_intraday:
         return []
     if not _has_horizon(connection):
@@ -172,10 +176,24 @@ def _before_horizon(connection: Connection, clock: Clock, instruments: dict[int,
         """
         delete from landing
         using (
-            select instrument_id, coalesce(own.horizon_at, latest.horizon_at) as horizon_at
-            from unnest({instruments}::integer[]) as instrument_id
+            select
+                instrument_id,
+                coalesce(
+                    greatest(own.horizon_at, case when session.is_24_7 then latest.around_the_clock_at end),
+                    latest.horizon_at
+                ) as horizon_at
+            from raw.instrument as instrument
+            inner join config.session as session using (session_id)
             left join ops.horizon as own using (instrument_id)
-            cross join (select max(horizon_at) as horizon_at from ops.horizon) as latest
+            cross join (
+                select
+                    max(horizon.horizon_at) as horizon_at,
+                    max(horizon.horizon_at) filter (where session.is_24_7) as around_the_clock_at
+                from ops.horizon as horizon
+                inner join raw.instrument as instrument using (instrument_id)
+                inner join config.session as session using (session_id)
+            ) as latest
+            where instrument_id = any ({instruments}::integer[])
         ) as horizon
         where horizon.instrument_id = {instrument_id} and {closed_at} < horizon.horizon_at
         returning landing.row_number, landing.series

@@ -88,6 +88,25 @@ def test_a_candle_from_before_the_horizon_goes_to_quarantine(retained: Warehouse
     assert set(before) <= set(bars(retained))
 
 
+def test_horizons_of_two_sessions_leave_no_bar_between_them_wrong(retained: Warehouse) -> None:
+    halves = [
+        Row(START + timedelta(hours=14.5, days=day, minutes=30 * at), 50.0 + at, "STOCK")
+        for day in range(19)
+        for at in range(13)
+    ]
+    retained.load(make_batch(halves, timeframe="30m", session="EQUITY"))
+    retained.build()
+    assert storage.apply(retained.connection, NOW + timedelta(hours=6)).horizon_at == HORIZON + timedelta(hours=5)
+    retained.load(make_batch([Row(HORIZON + timedelta(hours=3), 500.0)]))  # after the one horizon, before the other
+    retained.build()
+    high = (
+        "select high from bars.rollup join raw.instrument using (instrument_id) where symbol = 'BTC/USDT' and closed_at = %s"
+    )
+    four = HORIZON + timedelta(hours=4)
+    assert [row[0] for row in retained.query(high + " and timeframe in ('2h', '4h')", four)] == [505, 505]
+    assert reconcile(retained.connection).differing == []
+
+
 def test_nothing_is_dropped_that_a_model_has_not_read(retained: Warehouse) -> None:
     retained.load(make_batch(hours(2, 24 * 21)))
     with pytest.raises(UsageError, match="changes to read"):

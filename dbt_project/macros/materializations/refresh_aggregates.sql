@@ -49,14 +49,21 @@
 
 {#-
   What the feed says of the candles since the consumer last read it: {upto, horizon_at, ranges}; a bound that is none is open. No range
-  begins before the horizon of dropped candles: refreshed again, the bars there would be deleted.
+  begins before the horizon of dropped candles: refreshed again, the bars there would be deleted. It is the latest of the instruments
+  that trade around the clock: the aggregates hold no others, and the loader refuses their candles up to the same one.
 -#}
 {% macro aggregate_ranges(consumer, candle) %}
   {% set found = run_query("
     with bound as (
       select
         coalesce(max(seq), 0) as upto,
-        (select max(horizon_at) + interval '1 microsecond' from ops.horizon) as horizon_at
+        (
+          select max(horizon.horizon_at) + interval '1 microsecond'
+          from ops.horizon as horizon
+          inner join raw.instrument as instrument on horizon.instrument_id = instrument.instrument_id
+          inner join config.session as session on instrument.session_id = session.session_id
+          where session.is_24_7
+        ) as horizon_at
       from ops.change
     ),
     pending as (
