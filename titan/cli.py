@@ -294,7 +294,6 @@ def delete_command(
     Example: titan delete --exchange binance --symbol BTC/USDT --since 2024-01-01 --yes
     """
     from ingest.deletion import delete
-    from ingest.sources.names import split_symbol
 
     name = parse_timeframe(timeframe).name if timeframe else None
     begin = instant(since, "--since") if since else None
@@ -307,7 +306,7 @@ def delete_command(
         done = delete(
             connection,
             exchange=exchange,
-            symbol=split_symbol(symbol),
+            symbol=symbol.strip().upper(),
             market_type=market,
             timeframe=name,
             from_at=begin,

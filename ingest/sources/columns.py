@@ -25,13 +25,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "trade_count": ("count", "trades", "tradecount", "numberoftrades", "numtrades", "tradescount", "n"),
     "symbol": ("symbol", "ticker", "pair", "instrument"),
 }  # fmt: skip
+# What a column may be; a date and the clock of a day are told apart where a file has no header.
+ROLES = (*_NAMES, "date", "clock")
 _REQUIRED = ("open", "high", "low", "close", "volume")
-
-# Binance's public kline dumps, which come with and without a header.
-KLINE_COLUMNS = (
-    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count", "taker_buy_volume",
-    "taker_buy_quote_volume", "ignore",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

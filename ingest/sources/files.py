@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, plain
-from ingest.sources.columns import Columns, assign_columns
-from ingest.sources.names import NameTells, parse_market, read_name, split_symbol
+from ingest.sources.columns import ROLES, Columns, assign_columns
+from ingest.sources.layouts import prove_layout
+from ingest.sources.names import NameTells, given_name, is_name, parse_market, read_name, split_symbol, stem_of
 from ingest.sources.tables import Table, read_table
 from ingest.sources.times import (
     MISSING,
@@ -87,18 +88,20 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
     table = read_table(path)
     if not table.rows_read:
         raise SourceError(f"{path}: a header and no rows below it")
-    columns = assign_columns(table.header, str(path))
-    told = read_name(path.name.split(".")[0])
-    series, symbols, unnamed = _symbols(path, table, columns, options, told)
+    columns = _columns(table, str(path))
+    told = _told(path, columns, options)
+    exchange = (options.exchange or told.exchange or ("coinmarketcap" if columns.is_aggregator else "")).lower()
+    if options.exchange is not None:
+        given_name(options.exchange, "--exchange")
+    series, symbols, unnamed = _symbols(path, table, columns, options, told, exchange)
 
-    role = "opened_at" if "opened_at" in columns.position else "closed_at"
-    texts = _strings(table.columns[columns.position[role]])
+    role = "closed_at" if "closed_at" in columns.position else "opened_at"
+    texts, time_column = _time_texts(table, columns, role)
     times = read_times(texts, str(path))
     timeframe = _timeframe(path, times, series, options, told)
     if times.is_dates and timeframe.is_intraday:
         raise SourceError(f"{path}: {timeframe.name} candles need a time of day, and the file has dates only")
 
-    exchange = (options.exchange or told.exchange or ("coinmarketcap" if columns.is_aggregator else "")).lower()
     market_type = _market_type(options.market or told.market_type or "spot")
     guess = _equity_session(symbols, times, timeframe)
     session_id, session_timezone = session_of(
@@ -113,7 +116,7 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
     faults = _Faults(table, symbols, series)
     faults.add(unnamed, "has_a_symbol", columns.position.get("symbol"))
     is_no_date = (opened_at == MISSING) | (opened_at < FIRST_TIME) | (opened_at > LAST_TIME)
-    faults.add(is_no_date, "time_is_readable", columns.position[role], "opened_at")
+    faults.add(is_no_date, "time_is_readable", time_column, "opened_at")
     _fill_numbers(candles, table, columns, faults)
 
     market = Market(
@@ -145,6 +148,27 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
         rejected=[*table.rejected, *faults.rejected(candles)],
         details={name: value for name, value in details.items() if value},
     )
+
+
+def _columns(table: Table, where: str) -> Columns:
+    """Which column is which: by the header, or where there is none by what the columns hold."""
+    if table.header is not None:
+        return assign_columns(table.header, where)
+    position, source = prove_layout(table.columns, where)
+    table.notes.append(f"no header: the columns hold what {source} do")
+    position = {role: at for role, at in position.items() if role in ROLES}
+    position.pop("closed_at", None)
+    return Columns(position, (), is_aggregator=False)
+
+
+def _time_texts(table: Table, columns: Columns, role: str) -> tuple[pd.Series[str], int]:
+    """The texts of the times, and their column; a date and a time of day in two columns are one instant."""
+    if "clock" not in columns.position:
+        at = columns.position[role]
+        return _strings(table.columns[at]), at
+    at = columns.position["date"]
+    dates, clocks = _strings(table.columns[at]), _strings(table.columns[columns.position["clock"]])
+    return dates.str.strip() + " " + clocks.str.strip(), at
 
 
 class _Faults:
@@ -179,26 +203,39 @@ def _strings(column: pa.Array) -> pd.Series[str]:
     return pd.Series(column.to_pandas(), dtype="str")
 
 
+def _told(path: Path, columns: Columns, options: FileOptions) -> NameTells:
+    """What the name tells; of the symbol nothing where the user or a column says it."""
+    is_said = bool(options.symbol) or "symbol" in columns.position
+    folders = path.resolve().parent.parts
+    try:
+        return read_name(stem_of(path.name), folders, options.exchange, is_symbol_said=is_said)
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}", hint=error.hint) from error
+
+
 def _symbols(
-    path: Path, table: Table, columns: Columns, options: FileOptions, told: NameTells
+    path: Path, table: Table, columns: Columns, options: FileOptions, told: NameTells, exchange: str
 ) -> tuple[npt.NDArray[np.int16], list[str], npt.NDArray[np.bool_]]:
     """Series of each row, the symbols, and the rows that name none."""
     count = len(table.row_numbers)
     if options.symbol or "symbol" not in columns.position:
-        symbol = options.symbol or told.symbol
+        symbol = given_name(options.symbol, "--symbol").upper() if options.symbol else told.symbol
         if not symbol:
             raise UsageError(
                 f"{path}: neither the file's name nor a column tells the symbol",
                 hint="add --symbol BASE/QUOTE",
             )
-        names = [_quoted(split_symbol(symbol), columns)]
+        names = [_quoted(symbol, columns)]
         return np.zeros(count, dtype="i2"), names, np.zeros(count, dtype=bool)
     codes, texts = pd.factorize(_strings(table.columns[columns.position["symbol"]]).str.strip(), sort=True)
-    symbols = [_quoted(split_symbol(text), columns) for text in texts]
+    try:
+        symbols = [_quoted(split_symbol(text, exchange) if is_name(text) else "", columns) for text in texts]
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}", hint=error.hint) from error
     unique, first = np.unique(symbols, return_inverse=True)
     if len(unique) > MOST_SYMBOLS:
         raise SourceError(f"{path}: {len(unique):,} symbols; a file may have {MOST_SYMBOLS:,}", hint="split the file")
-    return first[codes].astype("i2"), unique.tolist(), np.array([not text for text in texts])[codes]
+    return first[codes].astype("i2"), unique.tolist(), np.array([not is_name(text) for text in texts])[codes]
 
 
 def _quoted(symbol: str, columns: Columns) -> str:

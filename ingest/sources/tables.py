@@ -19,7 +19,6 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from ingest.batch import Rejected
-from ingest.sources.columns import KLINE_COLUMNS
 from titan.errors import SourceError
 
 _BLANK_WITH_SPACES = re.compile(rb"^[ \t]+$", re.MULTILINE)
@@ -27,9 +26,12 @@ _BLANK_WITH_SPACES = re.compile(rb"^[ \t]+$", re.MULTILINE)
 
 @dataclass
 class Table:
-    """The rows of a file as text. `row_numbers` are lines of a CSV file or rows of a Parquet file, counting from 1."""
+    """The rows of a file as text. `row_numbers` are lines of a CSV file or rows of a Parquet file, counting from 1.
 
-    header: list[str]
+    `header` is None where the first line holds values already.
+    """
+
+    header: list[str] | None
     columns: list[pa.Array]
     row_numbers: npt.NDArray[np.int64]
     record_of: Callable[[int], str]
@@ -109,18 +111,16 @@ def _csv(path: Path, content: bytes) -> Table:
     delimiter = max(",;\t|", key=first_line.count)
     first_row = next(csv.reader([first_line], delimiter=delimiter))
     has_header = _is_header(first_row)
-    header = first_row if has_header else _headerless(path, first_row)
     lines = _Lines(content)
-    notes = [] if has_header else ["no header: the columns of Binance's kline dumps"]
     if '"' in text or lines.has_blank_with_spaces:
-        return _quoted_csv(text, header, has_header, delimiter, notes)
+        return _quoted_csv(text, first_row, has_header, delimiter)
     invalid: list[pa_csv.InvalidRow] = []
 
     def on_invalid(row: pa_csv.InvalidRow) -> str:
         invalid.append(row)
         return "skip"
 
-    names = [str(at) for at in range(len(header))]
+    names = [str(at) for at in range(len(first_row))]
     try:
         table = pa_csv.read_csv(
             io.BytesIO(content),
@@ -142,17 +142,16 @@ def _csv(path: Path, content: bytes) -> Table:
         for number, row in zip(invalid_numbers, invalid, strict=True)
     ]
     return Table(
-        header,
+        first_row if has_header else None,
         [table.column(name).combine_chunks() for name in names],
         row_numbers[~np.isin(row_numbers, invalid_numbers)],
         lines.__getitem__,
         len(row_numbers),
         rejected,
-        notes,
     )
 
 
-def _quoted_csv(text: str, header: list[str], has_header: bool, delimiter: str, notes: list[str]) -> Table:
+def _quoted_csv(text: str, first_row: list[str], has_header: bool, delimiter: str) -> Table:
     """The same by Python's own reader: slower, but it tells on which lines a quoted record stands."""
     lines = text.split("\n")
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
@@ -167,20 +166,21 @@ def _quoted_csv(text: str, header: list[str], has_header: bool, delimiter: str, 
         if (has_header and number == 1) or not any(field.strip() for field in fields):
             continue
         records[number] = "\n".join(lines[number - 1 : last_line]).rstrip("\n")
-        if len(fields) == len(header):
+        if len(fields) == len(first_row):
             rows.append(fields)
             numbers.append(number)
         else:
             if last_line > number:
                 raise SourceError(
                     f"line {number}: a quoted field runs on to line {last_line}, and the record has {len(fields)} fields "
-                    f"instead of {len(header)}",
+                    f"instead of {len(first_row)}",
                     hint="is a quote never closed?",
                 )
-            value = f"{len(fields)} fields, {len(header)} expected"
+            value = f"{len(fields)} fields, {len(first_row)} expected"
             rejected.append(Rejected(number, "has_all_fields", value, records[number]))
-    columns = [pa.array([row[at] for row in rows], pa.string()) for at in range(len(header))]
-    return Table(header, columns, np.array(numbers, dtype=np.int64), records.__getitem__, len(records), rejected, notes)
+    columns = [pa.array([row[at] for row in rows], pa.string()) for at in range(len(first_row))]
+    header = first_row if has_header else None
+    return Table(header, columns, np.array(numbers, dtype=np.int64), records.__getitem__, len(records), rejected)
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[list[str]]:
@@ -226,12 +226,3 @@ def _is_number(text: str) -> bool:
 
 def _is_header(fields: list[str]) -> bool:
     return sum(_is_number(text) for text in fields) < len(fields) / 2
-
-
-def _headerless(path: Path, fields: list[str]) -> list[str]:
-    if not 6 <= len(fields) <= len(KLINE_COLUMNS):
-        raise SourceError(
-            f"{path}: no header line, and {len(fields)} fields are not those of a known layout",
-            hint="add a header: timestamp,open,high,low,close,volume",
-        )
-    return list(KLINE_COLUMNS[: len(fields)])

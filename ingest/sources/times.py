@@ -51,7 +51,7 @@ def read_times(texts: pd.Series[str], where: str) -> Times:
     if sample.str.contains(_OFFSET, regex=True).mean() >= 0.5:
         cleaned = stripped.str.replace(r"\s*UTC$", "Z", regex=True)
         return Times(_parsed(cleaned, "ISO8601", utc=True), is_local=False, is_dates=False)
-    return _local(stripped.str.replace("/", "-"), "ISO8601")
+    return _local(stripped.str.replace(r"^(\d{4})[./](\d{2})[./](\d{2})", r"\1-\2-\3", regex=True), "ISO8601")
 
 
 def _local(texts: pd.Series[str], layout: str, notes: tuple[str, ...] = ()) -> Times:
