@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -71,15 +72,53 @@ def _parsed(texts: pd.Series[str], layout: str, *, utc: bool = False) -> Microse
 
 
 def _epochs(texts: pd.Series[str]) -> Microseconds:
-    """Seconds, milliseconds, microseconds or nanoseconds, told by their size, row by row: exchanges changed unit midway."""
+    """Seconds, milliseconds, microseconds or nanoseconds: the one unit under which the column steps like candles, within the
+    years that markets have had. Where there is none an exchange may have changed it midway: then by the size of each.
+
+    What lies outside those years is MISSING.
+    """
     numbers = pd.to_numeric(texts, errors="coerce")
     whole = numbers.fillna(0).to_numpy()
-    scale = np.select([np.abs(whole) < 1e11, np.abs(whole) < 1e14, np.abs(whole) < 1e17], [1e6, 1e3, 1.0], 1e-3)
+    known = (~numbers.isna()).to_numpy() & np.isfinite(whole)
+    sizes = np.abs(whole)
+    by_size = _scaled(whole, np.select([sizes < 1e11, sizes < 1e14, sizes < 1e17], _UNITS[:3], _UNITS[3]))
+    readings = [_scaled(whole, np.full(len(whole), scale)) for scale in _UNITS]
+    shares = [_share_in_range(values[known], _FIRST_YEAR) for values in readings]
+    stepping = [values for values, share in zip(readings, shares, strict=True) if share >= 0.5 and _has_steps(values[known])]
+    if _share_in_range(by_size[known], _FIRST_EXCHANGE) == 1:  # one unit or several, all of the present
+        return np.where(known, by_size, MISSING)
+    best = stepping[0] if stepping else readings[int(np.argmax(shares))]
+    if not stepping and _share_in_range(by_size[known], _FIRST_EXCHANGE) >= max(shares):
+        best = np.where(_is_in_range(by_size, _FIRST_EXCHANGE), by_size, MISSING)
+    return np.where(known & _is_in_range(best, _FIRST_YEAR), best, MISSING)
+
+
+# Microseconds in a unit of each kind, and the years that a time of a market may lie in.
+_UNITS = (1e6, 1e3, 1.0, 1e-3)
+_FIRST_YEAR, _FIRST_EXCHANGE, _LAST_YEAR = 1800, 1990, 2200
+
+
+def _scaled(whole: npt.NDArray[Any], scale: npt.NDArray[np.float64]) -> Microseconds:
     if whole.dtype.kind == "i":
-        values = np.where(scale >= 1, whole * scale.astype("int64"), whole // 1000)
-    else:
-        values = np.round(whole * scale).astype("int64")
-    return np.where(numbers.isna() | ~np.isfinite(whole), MISSING, values)
+        factor = np.maximum(scale, 1).astype("int64")
+        room = np.iinfo(np.int64).max // factor
+        values: Microseconds = np.where(scale >= 1, np.clip(whole, -room, room) * factor, whole // 1000)
+        return values
+    rounded: Microseconds = np.round(np.clip(np.nan_to_num(whole) * scale, -9e18, 9e18)).astype("int64")
+    return rounded
+
+
+def _is_in_range(values: Microseconds, first_year: int) -> Flags:
+    first, last = (np.datetime64(f"{year}-01-01", "us").astype("int64") for year in (first_year, _LAST_YEAR))
+    return np.asarray((values >= first) & (values < last), dtype=bool)
+
+
+def _share_in_range(values: Microseconds, first_year: int) -> float:
+    return float(np.mean(_is_in_range(values, first_year))) if len(values) else 0.0
+
+
+def _has_steps(values: Microseconds) -> bool:
+    return infer_timeframe(values, np.zeros(len(values), dtype="i2")) is not None
 
 
 def _slashed(texts: pd.Series[str], where: str) -> Times:

@@ -52,6 +52,18 @@ def test_an_exchange_that_changed_its_unit_midway_is_read_row_by_row() -> None:
     assert read("1710074040000", "1710074040000000") == [AT, AT]
 
 
+@pytest.mark.parametrize("unit", [1, 1_000, 1_000_000, 1_000_000_000])
+def test_one_column_has_one_unit_in_any_year(unit: int) -> None:
+    days = [-2921 + at for at in range(6_000)]  # from 1962: milliseconds of 1970 have the size of seconds, and of nothing
+    assert read(*(str(day * 86_400 * unit) for day in days)) == [day * 86_400_000_000 for day in days]
+
+
+def test_what_lies_in_no_year_of_a_market_is_missing_and_the_others_keep_their_unit() -> None:
+    days = [-252_374_400_000 + 86_400_000 * at for at in range(50)]
+    found = read(*map(str, [*days, 10**18]))
+    assert found == [*(day * 1000 for day in days), MISSING]
+
+
 def test_offsets_are_told_from_local_times() -> None:
     assert not read_times(pd.Series(["2024-03-10T12:34:00Z"], dtype="str"), "f").is_local
     assert read_times(pd.Series(["2024-03-10T12:34:00"], dtype="str"), "f").is_local
