@@ -62,10 +62,10 @@ class Market:
 class Batch:
     """Candles of one market and timeframe, for one or more symbols.
 
-    `observed` is the time, [from, until), that the source was asked about; None for a file, which observes
-    from the first open to the last close of each of its symbols. A piecemeal batch holds candles picked one by one: it
-    observes no more than their own periods, and measures of the whole say nothing of it. `record_of` gives the original
-    text of a row.
+    `observed` is the time, [from, until), that the source was asked about; None for a file, which observes from the first
+    open to the last close of each of its symbols. A piecemeal batch holds candles picked one by one: it observes no more
+    than their own periods, and measures of the whole say nothing of it. A series of its own, as a file holds one, does not
+    revise most of another one's candles. `record_of` gives the original text of a row.
     """
 
     source: str
@@ -80,6 +80,7 @@ class Batch:
     observed: tuple[datetime, datetime] | None = None
     details: dict[str, Any] = field(default_factory=dict)
     is_piecemeal: bool = False
+    is_series_of_its_own: bool = False
 
 
 def empty_candles(count: int) -> Candles:

@@ -22,7 +22,7 @@ from ingest.landing import land
 from ingest.load_batch import close_batch, open_batch
 from ingest.timeframes import TIMEFRAMES
 from titan.database import Connection, statement
-from titan.errors import GateError
+from titan.errors import GateError, UsageError
 
 # The planner knows nothing of rows that landed a moment ago, so it is told how to find their standing versions. Landed rows
 # come in the order of the key: merging a million of them with the index takes half the time of hashing (measured), and a
@@ -30,6 +30,9 @@ from titan.errors import GateError
 MANY_ROWS = 5_000
 _MANY_ROWS: tuple[str, ...] = ("enable_hashjoin", "enable_nestloop")
 _FEW_ROWS: tuple[str, ...] = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
+
+# So many candles have to differ until a file is taken for another series: a few are corrections.
+FEWEST_REVISED = 10
 
 
 @dataclass
@@ -95,6 +98,7 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         rejected = [*inspected.rejected]
         if len(inspected.candles) and not inspected.verdict.stopping:
             turned_away = _make_current(connection, batch, clock, inspected, result)
+            _refuse_another_series(connection, batch, result)
             kept = unsettled(connection, batch, turned_away)
             result.settled = len(turned_away) - len(kept)
             rejected += kept
@@ -160,6 +164,32 @@ def _make_current(
         _write(connection, clock, instruments, candles, result)
         _observe(connection, batch, clock, instruments, inspected.verdict.profile, result)
     return rejected
+
+
+def _refuse_another_series(connection: Connection, batch: Batch, result: Promoted) -> None:
+    """Stop a file that says something else of most candles that it shares with another file: two series under one name."""
+    if not batch.is_series_of_its_own or result.revised < FEWEST_REVISED or result.revised <= result.unchanged:
+        return
+    query = """
+        select instrument.symbol, revision.closed_at, revision.close, ohlcv.close, load_batch.origin
+        from raw.ohlcv_revision as revision
+        inner join raw.ohlcv as ohlcv using (instrument_id, timeframe, closed_at)
+        inner join raw.instrument as instrument using (instrument_id)
+        inner join raw.load_batch as load_batch on revision.from_batch = load_batch.batch_id
+        where revision.to_batch = %s and ohlcv.batch_id = %s and load_batch.origin <> %s
+        order by revision.close is not distinct from ohlcv.close, revision.closed_at
+        limit 1
+    """
+    row: Any = connection.execute(query, (result.batch_id, result.batch_id, batch.origin)).fetchone()
+    if row is None:  # the same file again, corrected
+        return
+    symbol, closed_at, stood, comes, origin = row
+    standing = result.revised + result.unchanged
+    raise UsageError(
+        f"{batch.origin}: {result.revised:,} of the {standing:,} candles that stand already would be revised, e.g. "
+        f"{symbol} closing {closed_at:%Y-%m-%d %H:%M}: {stood:.10g} in {origin}, {comes:.10g} here",
+        hint="another instrument or source: --symbol, --market or --exchange keeps them apart; --revise if it is the same",
+    )
 
 
 def _before_horizon(connection: Connection, clock: Clock, instruments: dict[int, int]) -> list[tuple[int, int]]:

@@ -169,6 +169,7 @@ def load_file(
     timezone: Annotated[str | None, typer.Option(help="Of times without an offset; UTC by default.")] = None,
     stamp: Annotated[str | None, typer.Option(help="Whether times are the open or the close of a bar.")] = None,
     session: Annotated[str | None, typer.Option(help="Trading session, e.g. EQUITY (config.session).")] = None,
+    revise: Annotated[bool, typer.Option("--revise", help="Let it revise most candles of another file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Load files. What the name and the columns tell is inferred, and said.
@@ -180,7 +181,7 @@ def load_file(
 
     if stamp not in (None, "open", "close"):
         raise UsageError(f"--stamp is open or close, not {stamp!r}")
-    options = FileOptions(exchange, market, symbol, timeframe, timezone, stamp, session)
+    options = FileOptions(exchange, market, symbol, timeframe, timezone, stamp, session, may_revise=revise)
     with connect() as connection, output.progress("loading files") as progress:
         report = load_files(connection, paths, options, progress)
     _finish_load(report, as_json)

@@ -47,6 +47,7 @@ class FileOptions:
     timezone: str | None = None
     stamp: str | None = None
     session: str | None = None
+    may_revise: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
         as_of=datetime.now(UTC),
         rejected=[*table.rejected, *faults.rejected(candles)],
         details={name: value for name, value in details.items() if value},
+        is_series_of_its_own=not options.may_revise,
     )
 
 

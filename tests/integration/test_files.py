@@ -276,6 +276,34 @@ def test_two_sources_under_no_name_are_noticed(warehouse: Warehouse, tmp_path: P
     assert "--exchange" in report.promoted[0].notices[0]
 
 
+def test_a_file_that_revises_most_of_another_ones_candles_stops_and_says_so(warehouse: Warehouse, tmp_path: Path) -> None:
+    def days(price: float) -> str:
+        return "\n".join([HEADER, *(f"2024-01-{day:02},{price},{price},{price},{price},1" for day in range(1, 15))])
+
+    first = write(tmp_path, days(500_000), "yahoo_BRK-A.csv")
+    load(warehouse, first)
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other", days(350), "yahoo_BRK-A.csv")
+    error = failure(load(warehouse, other))
+    assert f"{other}: 14 of the 14 candles that stand already would be revised, e.g. BRK-A" in str(error)
+    assert f"500000 in {first}, 350 here" in str(error)
+    assert "--revise" in str(error.hint)
+    assert (
+        warehouse.value("select count(*) from raw.ohlcv_revision") + warehouse.value("select max(batch_id) from raw.ohlcv")
+        == 1
+    )
+    write(tmp_path, days(500_001), "yahoo_BRK-A.csv")  # the same file, corrected
+    assert load(warehouse, first).promoted[0].revised == 14
+    assert load(warehouse, other, may_revise=True).promoted[0].revised == 14
+
+
+def test_symbols_that_a_dash_or_a_dot_tells_apart_are_two(warehouse: Warehouse, tmp_path: Path) -> None:
+    for name in ("BRK-A", "BRK-B", "BTCUSDT_240329-1h", "BTCUSDT-1h"):
+        load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}", f"binance_{name}.csv"))
+    found = warehouse.query("select market_type, symbol from raw.instrument order by symbol")
+    assert found == [("spot", "BRK-A"), ("spot", "BRK-B"), ("spot", "BTC/USDT"), ("future", "BTC/USDT-240329")]
+
+
 def test_real_files_of_many_layouts_land_whole(warehouse: Warehouse, shared: Path) -> None:
     files = {
         "daily/binance_spot_BTCUSDT_1d.csv.gz": (3178, 0),
