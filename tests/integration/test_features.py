@@ -7,6 +7,7 @@ import math
 import random
 import statistics
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 import numpy
@@ -50,6 +51,50 @@ def test_returns_at_the_edges(warehouse: Warehouse) -> None:
         ("not_fetched", None, None, 0),
     ]
     assert [row["series_position"] for row in found] == list(range(1, 10))
+
+
+def test_flat_windows_are_known_to_be_flat_and_near_flat_ones_keep_their_digits(warehouse: Warehouse) -> None:
+    """A mean that is an ulp off, over a deviation of an ulp, would be a CCI of 66.67; the other side are exact fractions."""
+    generator = random.Random(7)
+    series = {
+        "FLAT/USD": [1.70, 1.71, 1.72, 1.73, 1.74, *[1.7639] * 40],
+        "HUGE/USD": [3e12, 1e12 + 0.3, *[1e12 + 0.1] * 43],
+        "ULP/USD": [2.0, *[1.7639] * 22, math.nextafter(1.7639, 2), *[1.7639] * 45],
+        "NEAR/USD": [61_000.0, *[round(50_000 + generator.gauss(0, 0.1), 2) for _ in range(80)]],
+    }
+    rows = [
+        Row(START + timedelta(hours=at), close, symbol) for symbol, all_ in series.items() for at, close in enumerate(all_)
+    ]
+    warehouse.load(make_batch(rows))
+    warehouse.build()
+    flat_count = 0
+    for symbol in series:
+        found = rows_of(warehouse, symbol)
+        bars = warehouse.query(
+            "select high, low, close from bars.fct_bars join bars.dim_instrument using (instrument_id) "
+            "where symbol = %s and timeframe = '1h' order by closed_at",
+            symbol,
+        )
+        for at in range(19, len(bars)):
+            window = bars[at - 19 : at + 1]
+            closes = [Fraction(close) for _, _, close in window]
+            middle = sum(closes) / 20
+            variance = sum((close - middle) ** 2 for close in closes) / 20
+            typical = [Fraction((high + low + close) / 3) for high, low, close in window]
+            centre = sum(typical) / 20
+            distance = sum(abs(one - centre) for one in typical) / 20
+            is_equal = distance <= Fraction(1, 10**15) * closes[-1]
+            cci = 0 if is_equal else float((typical[-1] - centre) / (Fraction(15, 1000) * distance))
+            assert found[at]["cci_20"] == pytest.approx(cci, rel=1e-9, abs=1e-9), (symbol, at)
+            if variance:
+                percent_b = float(Fraction(1, 2) + (closes[-1] - middle) / (4 * Fraction(math.sqrt(variance))))
+                is_an_ulp = variance < (Fraction(1, 10**8) * middle) ** 2  # the stored middle is rounded to that
+                assert is_an_ulp or found[at]["bollinger_percent_b_20_2"] == pytest.approx(percent_b, rel=1e-9, abs=1e-9)
+            else:
+                flat_count += 1
+                assert found[at]["bollinger_percent_b_20_2"] is None, (symbol, at)
+                assert found[at]["bollinger_deviation_20_2"] == 0
+    assert flat_count > 60
 
 
 def test_windows_are_those_of_brute_force(warehouse: Warehouse) -> None:

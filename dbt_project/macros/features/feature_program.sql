@@ -8,7 +8,7 @@
   exponential_mean, wilder_mean, wilder_sum        recursions over a value of the bar (recursions.sql)
   window_mean, window_moments, window_extremes,    over the last values, at a cost that does not grow with their number
   window_quantiles, lagged                         (windows.sql)
-  window_deviation                                 over the last values, each of which it looks at
+  window_distances                                 over the last values, each of which it looks at
   computed, stepped, remembered                    a step of its own
   feature, derived                                 a column that is stored, and one that the views make of those
 

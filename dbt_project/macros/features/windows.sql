@@ -70,6 +70,16 @@
 {% endmacro %}
 
 
+{#- The mean of a window from its ring, about the newest value: of equal values it is that value, to the last bit. -#}
+{% macro mean_anew(mean, value, stream, counter, length) %}
+        {{ mean }} := 0;
+        for at in {{ counter }} - {{ length }} + 1..{{ counter }} loop
+          {{ mean }} := {{ mean }} + ({{ value }}_ring[at % {{ stream }}_size + 1] - {{ value }});
+        end loop;
+        {{ mean }} := {{ value }} + {{ mean }} / {{ length }};
+{% endmacro %}
+
+
 {#- The mean of the last `length` values. -#}
 {% macro window_mean(program, value, length, stream='bar') %}
   {% set at = program.streams[stream] %}
@@ -83,11 +93,7 @@
       {{ name }} := {{ name }} + ({{ value }} - {{ gone }}) / {{ length }};
   {% endset %}
   {% set anew %}
-        {{ name }} := 0;
-        for at in {{ at.counter }} - {{ length - 1 }}..{{ at.counter }} loop
-          {{ name }} := {{ name }} + {{ value }}_ring[at % {{ stream }}_size + 1];
-        end loop;
-        {{ name }} := {{ name }} / {{ length }};
+        {{ mean_anew(name, value, stream, at.counter, length) | trim }}
   {% endset %}
   {% do sliding(program, stream, name, length, length, slide, anew, 'abs(' ~ gone ~ ') > 1e3::float8 * abs(' ~ name ~ ')') %}
   {{ return(name) }}
@@ -96,9 +102,10 @@
 
 {#-
   The mean of the last values and the sum of squares about it, as mean_<name> and squares_<name>; returns the name. Welford's update
-  both ways. `length` may be a variable, then `longest` says how long it can be.
+  both ways. `length` may be a variable, then `longest` says how long it can be. Of a level such as a price, a window that is all but flat is
+  taken anew: what the mean has gathered in sliding, some ulps, is no longer small beside a deviation of a millionth of it.
 -#}
-{% macro window_moments(program, value, length, stream='bar', longest=none) %}
+{% macro window_moments(program, value, length, stream='bar', longest=none, is_level=false) %}
   {% set name = value ~ '_' ~ length %}
   {% set k = program.streams[stream].counter %}
   {% set gone = going(program, value, length, stream, longest or length) %}
@@ -111,20 +118,18 @@
       peak_{{ name }} := greatest(peak_{{ name }}, squares_{{ name }});
   {% endset %}
   {% set anew %}
-        mean_{{ name }} := 0;
-        for at in {{ k }} - {{ length }} + 1..{{ k }} loop
-          mean_{{ name }} := mean_{{ name }} + {{ value }}_ring[at % {{ stream }}_size + 1];
-        end loop;
-        mean_{{ name }} := mean_{{ name }} / {{ length }};
+        {{ mean_anew('mean_' ~ name, value, stream, k, length) | trim }}
         squares_{{ name }} := 0;
         for at in {{ k }} - {{ length }} + 1..{{ k }} loop
           squares_{{ name }} := squares_{{ name }} + ({{ value }}_ring[at % {{ stream }}_size + 1] - mean_{{ name }}) ^ 2;
         end loop;
         peak_{{ name }} := squares_{{ name }};
   {% endset %}
-  {% do sliding(
-    program, stream, name, length, longest or length, slide, anew, 'squares_' ~ name ~ ' < 1e-3::float8 * peak_' ~ name
-  ) %}
+  {% set is_worn = 'squares_' ~ name ~ ' < 1e-3::float8 * peak_' ~ name %}
+  {% if is_level %}
+    {% set is_worn = is_worn ~ ' or squares_' ~ name ~ ' <> 0 and sqrt(abs(squares_' ~ name ~ ')) < 1e-5::float8 * abs(mean_' ~ name ~ ')' %}
+  {% endif %}
+  {% do sliding(program, stream, name, length, longest or length, slide, anew, is_worn) %}
   {{ return(name) }}
 {% endmacro %}
 
@@ -247,15 +252,23 @@
 
 
 {#-
-  The mean distance of the last values from a mean of theirs: each of them is looked at, at every bar, in one statement. They stand in an
-  array of their own, which is theirs alone and so needs no reckoning of places.
+  How far the mean of the last values lies from the newest, and their mean distance from it: each of them is looked at, at every bar, in two
+  statements. Measured from the newest value both keep their digits however close the values are, and are nothing where all are equal. The
+  values stand in an array of their own, which is theirs alone and so needs no reckoning of places.
 -#}
-{% macro window_deviation(program, value, length, mean) %}
-  {% set name = 'deviation_' ~ value ~ '_' ~ length %}
+{% macro window_distances(program, value, length) %}
   {% set last = 'last_' ~ value ~ '_' ~ length %}
   {% do program.arrays.update({last: length}) %}
   {% do stepped(program, last, last ~ '[n % ' ~ length ~ ' + 1] := ' ~ value ~ ';') %}
-  {% set distances = [] %}
-  {% for at in range(1, length + 1) %}{% do distances.append('abs(' ~ last ~ '[' ~ at ~ '] - ' ~ mean ~ ')') %}{% endfor %}
-  {{ return(computed(program, name, '(' ~ distances | join(' + ') ~ ') / ' ~ length, after_windows=true)) }}
+  {% set offset = 'offset_' ~ value ~ '_' ~ length %}
+  {% set offsets, distances = [], [] %}
+  {% for at in range(1, length + 1) %}
+    {% do offsets.append('(' ~ last ~ '[' ~ at ~ '] - ' ~ value ~ ')') %}
+    {% do distances.append('abs(' ~ last ~ '[' ~ at ~ '] - ' ~ value ~ ' - ' ~ offset ~ ')') %}
+  {% endfor %}
+  {% do computed(program, offset, '(' ~ offsets | join(' + ') ~ ') / ' ~ length, after_windows=true) %}
+  {% set deviation = computed(
+    program, 'deviation_' ~ value ~ '_' ~ length, '(' ~ distances | join(' + ') ~ ') / ' ~ length, after_windows=true
+  ) %}
+  {{ return({'offset': offset, 'deviation': deviation}) }}
 {% endmacro %}

@@ -3,7 +3,7 @@
   {% set deviations = parameter(program, 'deviations', least=0, is_whole=false) %}
   {% do about(program, 'bollinger', ['fct_indicators'], 'Bollinger (1983); TA-Lib BBANDS', nulls='until the window is full') %}
   {% set suffix = '_' ~ period ~ '_' ~ (deviations | string | replace('.', '_')) %}
-  {% set window = window_moments(program, 'close', period) %}
+  {% set window = window_moments(program, 'close', period, is_level=true) %}
   {% set names = dict(middle='bollinger_middle' ~ suffix, deviation='bollinger_deviation' ~ suffix) %}
   {% set upper = '(' ~ names.middle ~ ' + ' ~ deviations ~ ' * ' ~ names.deviation ~ ')' %}
   {% set lower = '(' ~ names.middle ~ ' - ' ~ deviations ~ ' * ' ~ names.deviation ~ ')' %}
