@@ -2,7 +2,8 @@ with instrument as (
     select * from {{ ref('dim_instrument') }}
 ),
 
-bars as (
+-- Read twice, and each time by index: made once and kept, it would be all bars there are.
+bars as not materialized (
     select * from {{ ref('fct_bars') }}
 ),
 

@@ -1,0 +1,42 @@
+"""What people query reads what its answer needs, however long the history is."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from tests.warehouse import Row, Warehouse, instant, make_batch
+
+UNTIL = instant("2024-06-01")
+
+NARROW = {
+    "market_summary": "select * from marts.market_summary",
+    "ohlcv": "select * from marts.ohlcv where symbol = 'BTC/USDT' and timeframe = '1h' and closed_at > '2024-05-31'",
+    "features": "select * from marts.features where symbol = 'BTC/USDT' and timeframe = '1h' and closed_at > '2024-05-31'",
+}
+
+
+def blocks(warehouse: Warehouse, query: str) -> int:
+    """The blocks that a query touches, as the server counts them."""
+    plan: Any = warehouse.value(f"explain (analyze, buffers, format json) {query}")
+    node = (plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"]
+    return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
+
+
+def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Warehouse) -> None:
+    def hours(first: int, last: int) -> list[Row]:
+        return [
+            Row(UNTIL - timedelta(hours=at), 100 + at % 7, symbol)
+            for symbol in ("BTC/USDT", "ETH/USDT")
+            for at in range(last, first, -1)
+        ]
+
+    touched = []
+    for batch in (hours(0, 900), hours(900, 9_000)):
+        warehouse.load(make_batch(batch))
+        warehouse.build()
+        warehouse.query("analyze")
+        touched.append({mart: blocks(warehouse, query) for mart, query in NARROW.items()})
+    short, long = touched
+    assert all(long[mart] < 1.5 * short[mart] + 40 for mart in NARROW), touched
