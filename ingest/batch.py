@@ -65,7 +65,8 @@ class Batch:
     `observed` is the time, [from, until), that the source was asked about; None for a file, which observes from the first
     open to the last close of each of its symbols. A piecemeal batch holds candles picked one by one: it observes no more
     than their own periods, and measures of the whole say nothing of it. A series of its own, as a file holds one, does not
-    revise most of another one's candles. `record_of` gives the original text of a row.
+    revise most of another one's candles. `unfinished` counts rows that the source itself marks as such; they are left out.
+    `record_of` gives the original text of a row.
     """
 
     source: str
@@ -81,6 +82,7 @@ class Batch:
     details: dict[str, Any] = field(default_factory=dict)
     is_piecemeal: bool = False
     is_series_of_its_own: bool = False
+    unfinished: int = 0
 
 
 def empty_candles(count: int) -> Candles:

@@ -113,7 +113,7 @@ def _report(
     connection: Connection, batch: Batch, clock: Clock, inspected: Inspected, rejected: list[Rejected], result: Promoted
 ) -> None:
     """Keep what was turned away, what the gate found, and the counts."""
-    result.unfinished = inspected.unfinished
+    result.unfinished = inspected.unfinished + batch.unfinished
     result.settled += inspected.settled
     result.verdict = inspected.verdict.name
     result.warnings = [finding for finding in inspected.verdict.warnings if finding.expectation in MEASURE_NAMES]
@@ -337,6 +337,28 @@ def _observe(
             statement("ingest.sql", "observe"),
             {"instrument_id": instrument_id, "timeframe": batch.market.timeframe, "observed": observed},
         )
+        if batch.source == "file" and clock.session.is_24_7 and clock.timeframe.is_intraday:
+            result.notices += _seams(connection, batch, series, instrument_id, observed)
+
+
+def _seams(
+    connection: Connection, batch: Batch, series: int, instrument_id: int, observed: Multirange[datetime]
+) -> list[str]:
+    """Short holes between this file and its neighbours, which no file covers: they cost the bars across them."""
+    query = """
+        select lower(hole), upper(hole) from raw.observed
+        cross join unnest(tstzmultirange(tstzrange(lower(observed), upper(observed))) - observed) as hole
+        where
+            instrument_id = %(instrument_id)s and timeframe = %(timeframe)s and hole -|- %(observed)s::tstzmultirange
+            and upper(hole) - lower(hole) <= interval '1 day'
+        order by 1
+    """
+    names = {"instrument_id": instrument_id, "timeframe": batch.market.timeframe, "observed": observed}
+    return [
+        f"{batch.symbols[series]}: no file covers {start:%Y-%m-%d %H:%M} … {end:%Y-%m-%d %H:%M}, so the bars across it are "
+        "left out; if one does, load it with --covers"
+        for start, end in connection.execute(query, names).fetchall()
+    ]
 
 
 def _periods(connection: Connection, clock: Clock, series: int) -> Multirange[datetime]:

@@ -161,7 +161,7 @@ def _start() -> tuple[bool, list[str]]:
 
 @load.command("file")
 def load_file(
-    paths: Annotated[list[Path], typer.Argument(help="CSV or Parquet files, gzipped or not, or directories of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="CSV, Parquet, Feather or JSON, packed or not, or directories.")],
     exchange: Annotated[str | None, typer.Option(help="The source, if the file's name does not tell.")] = None,
     market: Annotated[str | None, typer.Option(help="spot, perpetual, future or index; spot by default.")] = None,
     symbol: Annotated[str | None, typer.Option(help="BASE/QUOTE, if neither the name nor a column tells.")] = None,
@@ -169,6 +169,8 @@ def load_file(
     timezone: Annotated[str | None, typer.Option(help="Of times without an offset; UTC by default.")] = None,
     stamp: Annotated[str | None, typer.Option(help="Whether times are the open or the close of a bar.")] = None,
     session: Annotated[str | None, typer.Option(help="Trading session, e.g. EQUITY (config.session).")] = None,
+    covers: Annotated[str | None, typer.Option(help="Time the file is whole for: 2015, 2015-03, 2015..2016.")] = None,
+    no_volume: Annotated[bool, typer.Option("--no-volume", help="Load files without a volume; it is zero.")] = False,
     revise: Annotated[bool, typer.Option("--revise", help="Let it revise most candles of another file.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -181,7 +183,7 @@ def load_file(
 
     if stamp not in (None, "open", "close"):
         raise UsageError(f"--stamp is open or close, not {stamp!r}")
-    options = FileOptions(exchange, market, symbol, timeframe, timezone, stamp, session, may_revise=revise)
+    options = FileOptions(exchange, market, symbol, timeframe, timezone, stamp, session, revise, no_volume, covers)
     with connect() as connection, output.progress("loading files") as progress:
         report = load_files(connection, paths, options, progress)
     _finish_load(report, as_json)

@@ -16,10 +16,11 @@ from psycopg.rows import class_row
 
 from expectations.gate import preload
 from ingest.batch import Batch
-from ingest.clock import find_session
+from ingest.clock import Session, find_session
 from ingest.promotion import Promoted, promote
+from ingest.sources.containers import find_files, open_pieces, shown
 from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError
-from ingest.sources.files import UNNAMED_EXCHANGE, FileOptions, SessionQuestion, find_files, read_file
+from ingest.sources.files import UNNAMED_EXCHANGE, FileOptions, SessionQuestion, read_file
 from ingest.sources.synthetic import synthetic_batch
 from ingest.timeframes import parse_timeframe
 from titan.database import Connection
@@ -119,24 +120,36 @@ def load_files(
     """Load files and directories of files, each in a transaction of its own; one bad file does not stop the others."""
     report = LoadReport()
 
-    def session_of(question: SessionQuestion) -> tuple[str, str]:
+    def session_of(question: SessionQuestion) -> Session:
         with connection.transaction():
-            session = find_session(connection, **vars(question))
-        return session.session_id, session.timezone
+            return find_session(
+                connection,
+                question.exchange,
+                named=question.named,
+                market_type=question.market_type,
+                symbols=[question.symbol],
+                guess=question.guess,
+            )
 
     files = find_files(paths)
     preload()
     for path in files:
-        progress(f"loading {path.name}")
+        progress(f"loading {shown(path)}")
         try:
-            batch = read_file(path, options, session_of)
-            report.inferred[batch.origin] = batch.details
-            if promoted := _promote(connection, batch, report):
-                _warn_of_another_source(promoted)
-        except psycopg.DataError as error:
-            report.failed.append((str(path), SourceError(f"{path}: {str(error).splitlines()[0]}")))
+            pieces = open_pieces(path)
         except TitanError as error:
-            report.failed.append((str(path), error))
+            report.failed.append((shown(path), error))
+            continue
+        for piece in pieces:
+            try:
+                for batch in read_file(piece, options, session_of):
+                    report.inferred[batch.origin] = batch.details
+                    if promoted := _promote(connection, batch, report):
+                        _warn_of_another_source(promoted)
+            except psycopg.DataError as error:
+                report.failed.append((piece.label, SourceError(f"{piece.label}: {str(error).splitlines()[0]}")))
+            except TitanError as error:
+                report.failed.append((piece.label, error))
     return report
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+from ingest.sources.containers import open_pieces
 from titan.errors import SourceError
 
 LAYOUTS = (
@@ -37,11 +38,12 @@ def read_adjustments(path: Path) -> list[Adjustment]:
 
     Raises SourceError, with the line, for a file that cannot be read whole: none of it is taken then.
     """
+    content = open_pieces(path)[0].read()
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-            rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(csv.reader(file), 1) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error, EOFError) as error:
-        raise SourceError(f"{path}: {error}", hint="it should be a CSV file, gzipped or not") from error
+        lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(lines, 1) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path}: {error}", hint="it should be a CSV file, packed or not") from error
     if not rows:
         raise SourceError(f"{path} is empty", hint=f"a file of adjustments has the columns {LAYOUTS}")
     header = [name.lower().replace(" ", "_") for name in rows[0][1]]
@@ -88,10 +90,18 @@ def _actions(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -
         cells = dict(zip(header, row, strict=False))
         ex_date = _date(path, line, cells.get("date") or row[0])
         symbol = cells.get("symbol") or None
-        if cells.get("dividends") not in (None, "", "0", "0.0"):
+        if _is_something(cells.get("dividends")):
             yield Adjustment(ex_date, "dividend", amount=_positive(path, line, cells["dividends"]), symbol=symbol)
-        if cells.get("stock_splits") not in (None, "", "0", "0.0"):
+        if _is_something(cells.get("stock_splits")):
             yield Adjustment(ex_date, "split", ratio=_positive(path, line, cells["stock_splits"]), symbol=symbol)
+
+
+def _is_something(text: str | None) -> bool:
+    """Whether there is something but zero, with however many digits that is written; what is no number is refused later."""
+    try:
+        return bool(text) and float(text or 0) != 0
+    except ValueError:
+        return True
 
 
 def _factors(path: Path, rows: list[tuple[int, list[str]]]) -> Iterator[Adjustment]:

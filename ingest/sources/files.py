@@ -1,39 +1,46 @@
-"""Files to batches: CSV and Parquet in the layouts that occur, inferring what their names and columns tell."""
+"""Files to batches: tables in the layouts that occur, inferring what their names and columns tell."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, plain
+from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, instant, plain
+from ingest.clock import Session
+from ingest.sources import coverage
 from ingest.sources.columns import ROLES, Columns, assign_columns
+from ingest.sources.containers import Piece
 from ingest.sources.layouts import prove_layout
 from ingest.sources.names import NameTells, given_name, is_name, parse_market, read_name, split_symbol, stem_of
+from ingest.sources.numbers import read_counts, read_numbers
+from ingest.sources.proofs import Data
 from ingest.sources.tables import Table, read_table
 from ingest.sources.times import (
     MISSING,
     Times,
+    has_step,
     infer_timeframe,
     is_known_timezone,
     looks_like_closes,
     opens_of_closes,
     read_times,
+    to_local,
     to_utc,
 )
-from ingest.timeframes import Timeframe, parse_timeframe
+from ingest.timeframes import Timeframe, find_timeframe, parse_timeframe
 from titan.errors import SourceError, UsageError
 
 UNNAMED_EXCHANGE = "file"
 FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds
 MOST_SYMBOLS = np.iinfo(np.int16).max  # of one file; the landing numbers them in two bytes
-SUFFIXES = (".csv", ".txt", ".parquet", ".gz")
+_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -48,141 +55,240 @@ class FileOptions:
     stamp: str | None = None
     session: str | None = None
     may_revise: bool = False
+    no_volume: bool = False
+    covers: str | None = None
 
 
 @dataclass(frozen=True)
 class SessionQuestion:
-    """Which session do these instruments trade in? The one named, else the one they have, else the guess, else the
-    exchange's."""
+    """Which session does this instrument trade in? The one named, else its own, else the guess, else the exchange's."""
 
     exchange: str
     market_type: str
-    symbols: list[str]
+    symbol: str
     named: str | None
     guess: str | None
 
 
-# Answers with the session's id and timezone.
-SessionOf = Callable[[SessionQuestion], tuple[str, str]]
+SessionOf = Callable[[SessionQuestion], Session]
 
 
-def find_files(paths: Iterable[Path]) -> list[Path]:
-    """The files named, and those of the directories named, in order of their names."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix in SUFFIXES)
-            if not files:
-                raise SourceError(f"{path}: no CSV or Parquet file in this directory")
-            found += files
-        else:
-            found.append(path)
-    return found
+@dataclass(frozen=True)
+class _Read:
+    """What was read of a table, before the sessions of its symbols place its times."""
+
+    label: str
+    stem: str
+    table: Table
+    columns: Columns
+    exchange: str
+    market_type: str
+    timeframe: Timeframe
+    times: Times
+    time_column: int
+    series: npt.NDArray[np.int16]
+    symbols: list[str]
+    unnamed: npt.NDArray[np.bool_]
+    is_unfinished: npt.NDArray[np.bool_]
 
 
-def read_file(path: Path, options: FileOptions, session_of: SessionOf) -> Batch:
-    """Read one file into a batch.
+def read_file(piece: Piece, options: FileOptions, session_of: SessionOf) -> list[Batch]:
+    """Read one table into a batch, or one for each trading session of its symbols.
 
     Raises SourceError when the file cannot be read as candles, UsageError when something has to be said that neither the
     name nor the columns tell.
     """
-    table = read_table(path)
+    read = _read(piece, options)
+    sessions = [
+        session_of(
+            SessionQuestion(read.exchange or UNNAMED_EXCHANGE, read.market_type, symbol, options.session, _guess(read, at))
+        )
+        for at, symbol in enumerate(read.symbols)
+    ]
+    return [
+        _batch(
+            read,
+            options,
+            session,
+            [at for at, one in enumerate(sessions) if one == session],
+            is_first=session == sessions[0],
+        )
+        for session in dict.fromkeys(sessions)
+    ]
+
+
+def _read(piece: Piece, options: FileOptions) -> _Read:
+    label = piece.label
+    table = read_table(piece)
     if not table.rows_read:
-        raise SourceError(f"{path}: a header and no rows below it")
-    columns = _columns(table, str(path))
-    told = _told(path, columns, options)
-    exchange = (options.exchange or told.exchange or ("coinmarketcap" if columns.is_aggregator else "")).lower()
+        raise SourceError(f"{label}: a header and no rows below it")
     if options.exchange is not None:
         given_name(options.exchange, "--exchange")
-    series, symbols, unnamed = _symbols(path, table, columns, options, told, exchange)
-
-    role = "closed_at" if "closed_at" in columns.position else "opened_at"
-    texts, time_column = _time_texts(table, columns, role)
-    times = read_times(texts, str(path))
-    timeframe = _timeframe(path, times, series, options, told)
+    columns = _columns(table, label, options)
+    told = _told(piece, table, columns, options)
+    exchange = (options.exchange or told.exchange or ("coinmarketcap" if columns.is_aggregator else "")).lower()
+    series, symbols, unnamed = _symbols(label, table, columns, options, told, exchange)
+    columns = _with_volume_of_quote(label, columns, symbols, options)
+    if "volume" not in columns.position:
+        table.notes.append("the file has no volume: it is zero")
+    texts, time_column = _time_texts(table, columns)
+    times = read_times(texts, label)
+    timeframe = _timeframe(label, times, series, options, told)
     if times.is_dates and timeframe.is_intraday:
-        raise SourceError(f"{path}: {timeframe.name} candles need a time of day, and the file has dates only")
-
+        raise SourceError(f"{label}: {timeframe.name} candles need a time of day, and the file has dates only")
+    _refuse_other_weeks(label, times, timeframe)
+    is_unfinished = np.zeros(len(series), dtype=bool)
+    if "is_finished" in columns.position:
+        finished = _strings(table.columns[columns.position["is_finished"]]).str.strip().str.lower()
+        is_unfinished = finished.isin(["0", "false"]).to_numpy()
     market_type = _market_type(options.market or told.market_type or "spot")
-    guess = _equity_session(symbols, times, timeframe)
-    session_id, session_timezone = session_of(
-        SessionQuestion(exchange or UNNAMED_EXCHANGE, market_type, symbols, options.session, guess)
-    )
-    opened_at, notes = _opened_at(times, role, timeframe, options, session_timezone)
-
-    candles = empty_candles(len(texts))
-    candles["row_number"] = table.row_numbers
-    candles["series"] = series
-    candles["opened_at"] = opened_at
-    faults = _Faults(table, symbols, series)
-    faults.add(unnamed, "has_a_symbol", columns.position.get("symbol"))
-    is_no_date = (opened_at == MISSING) | (opened_at < FIRST_TIME) | (opened_at > LAST_TIME)
-    faults.add(is_no_date, "time_is_readable", time_column, "opened_at")
-    _fill_numbers(candles, table, columns, faults)
-
-    market = Market(
-        exchange or UNNAMED_EXCHANGE,
+    return _Read(
+        label,
+        stem_of(piece.path.name),
+        table,
+        columns,
+        exchange,
         market_type,
-        timeframe.name,
-        session_id,
+        timeframe,
+        times,
+        time_column,
+        series,
+        symbols,
+        unnamed,
+        is_unfinished,
     )
+
+
+def _batch(read: _Read, options: FileOptions, session: Session, members: Sequence[int], *, is_first: bool) -> Batch:
+    """The candles of the symbols that trade in one session."""
+    table, columns = read.table, read.columns
+    opened_at, notes = _opened_at(read, options, session)
+    is_member = np.isin(read.series, members)
+    candles = empty_candles(len(read.series))
+    candles["row_number"] = table.row_numbers
+    candles["series"] = np.searchsorted(members, read.series)
+    candles["opened_at"] = opened_at
+    symbols = [read.symbols[at] for at in members]
+    faults = _Faults(table, read.symbols, read.series, is_member & ~read.is_unfinished)
+    faults.add(read.unnamed, "has_a_symbol", columns.position.get("symbol"))
+    is_no_date = (opened_at == MISSING) | (opened_at < FIRST_TIME) | (opened_at > LAST_TIME)
+    faults.add(is_no_date, "time_is_readable", read.time_column, "opened_at")
+    _fill_numbers(candles, table, columns, faults, read.label)
+
+    market = Market(read.exchange or UNNAMED_EXCHANGE, read.market_type, read.timeframe.name, session.session_id)
     details = {
         "exchange": market.exchange,
         "market": market.market_type,
         "symbols": len(symbols) if len(symbols) > 3 else ", ".join(symbols),
         "timeframe": market.timeframe,
-        "session": session_id,
-        "times": "; ".join([*table.notes, *times.notes, *notes]),
+        "session": session.session_id,
+        "columns": "; ".join([*table.notes, *columns.notes]),
+        "times": "; ".join([*read.times.notes, *notes]),
         "ignored_columns": ", ".join(columns.ignored),
     }
-    if not exchange:
+    if not read.exchange:
         details["exchange"] = f"{UNNAMED_EXCHANGE} (the name tells none; --exchange says it)"
+    rejected = [*(table.rejected if is_first else []), *faults.rejected(candles)]
+    candles = candles[is_member & ~faults.is_faulty & ~read.is_unfinished]
+    as_of = datetime.now(UTC)
     return Batch(
         source="file",
-        origin=str(path),
+        origin=read.label,
         market=market,
         symbols=symbols,
-        candles=candles[~faults.is_faulty],
-        rows_read=table.rows_read,
+        candles=candles,
+        rows_read=int(is_member.sum()) + (len(table.rejected) if is_first else 0),
         record_of=table.record_of,
-        as_of=datetime.now(UTC),
-        rejected=[*table.rejected, *faults.rejected(candles)],
+        as_of=as_of,
+        rejected=rejected,
+        observed=_observed(read, options, session, candles["opened_at"], as_of, details),
         details={name: value for name, value in details.items() if value},
         is_series_of_its_own=not options.may_revise,
+        unfinished=int((is_member & read.is_unfinished).sum()),
     )
 
 
-def _columns(table: Table, where: str) -> Columns:
+def _columns(table: Table, label: str, options: FileOptions) -> Columns:
     """Which column is which: by the header, or where there is none by what the columns hold."""
     if table.header is not None:
-        return assign_columns(table.header, where)
-    position, source = prove_layout(table.columns, where)
+        return assign_columns(table.header, Data(table.columns, label), may_lack_volume=options.no_volume)
+    position, source = prove_layout(table.columns, label)
     table.notes.append(f"no header: the columns hold what {source} do")
     position = {role: at for role, at in position.items() if role in ROLES}
     position.pop("closed_at", None)
-    return Columns(position, (), is_aggregator=False)
+    return Columns(position, ())
 
 
-def _time_texts(table: Table, columns: Columns, role: str) -> tuple[pd.Series[str], int]:
+def _with_volume_of_quote(label: str, columns: Columns, symbols: list[str], options: FileOptions) -> Columns:
+    """A volume that is named after the quote currency of all symbols is none in base currency."""
+    quotes = {symbol.partition("/")[2].partition(":")[0].lower() for symbol in symbols}
+    if "quote_volume" in columns.position or quotes != {columns.of_volume}:
+        return columns
+    if not options.no_volume:
+        raise SourceError(
+            f"{label}: its only volume is in {columns.of_volume.upper() if columns.of_volume else ''}, the quote currency",
+            hint="--no-volume loads it with a volume of zero beside it",
+        )
+    position = {**columns.position, "quote_volume": columns.position["volume"]}
+    del position["volume"]
+    return replace(columns, position=position)
+
+
+def _time_texts(table: Table, columns: Columns) -> tuple[pd.Series[str], int]:
     """The texts of the times, and their column; a date and a time of day in two columns are one instant."""
     if "clock" not in columns.position:
-        at = columns.position[role]
+        at = columns.position["closed_at" if "closed_at" in columns.position else "opened_at"]
         return _strings(table.columns[at]), at
     at = columns.position["date"]
-    dates, clocks = _strings(table.columns[at]), _strings(table.columns[columns.position["clock"]])
-    return dates.str.strip() + " " + clocks.str.strip(), at
+    dates, clocks = _strings(table.columns[at]).str.strip(), _strings(table.columns[columns.position["clock"]]).str.strip()
+    digits = clocks.str.fullmatch(r"\d{3,6}")
+    whole = clocks.str.zfill(4).where(clocks.str.len() <= 4, clocks.str.zfill(6))
+    clocks = clocks.where(~digits, whole.str.replace(r"^(\d{2})(\d{2})(\d{2})?$", r"\1:\2:\3", regex=True).str.rstrip(":"))
+    return dates + " " + clocks, at
+
+
+def _observed(
+    read: _Read,
+    options: FileOptions,
+    session: Session,
+    opened_at: npt.NDArray[np.int64],
+    as_of: datetime,
+    details: dict[str, Any],
+) -> tuple[datetime, datetime] | None:
+    """What the file covers by what was said or by its name; None where it is from its first candle to its last."""
+    if options.covers:
+        span = coverage.said(options.covers, session.timezone)
+        outside = next((at for at in opened_at if not span[0] <= instant(at) < span[1]), None)
+        if outside is not None:
+            raise UsageError(
+                f"{read.label}: --covers {options.covers}, and it has a candle of {instant(outside):%Y-%m-%d %H:%M}"
+            )
+    else:
+        implied = coverage.implied(read.stem, opened_at, read.timeframe, session.timezone)
+        if implied is None:
+            return None
+        span = implied
+    if span[1] > as_of and len(opened_at):  # it cannot know of what comes
+        span = (span[0], instant(opened_at.max()) + timedelta(seconds=read.timeframe.seconds))
+    details["covers"] = f"{span[0]:%Y-%m-%d %H:%M} … {span[1]:%Y-%m-%d %H:%M} UTC" + (
+        "" if options.covers else " (its name)"
+    )
+    return span
 
 
 class _Faults:
     """Rows that cannot be typed, each under the first reason found."""
 
-    def __init__(self, table: Table, symbols: list[str], series: npt.NDArray[np.int16]) -> None:
+    def __init__(
+        self, table: Table, symbols: list[str], series: npt.NDArray[np.int16], concerned: npt.NDArray[np.bool_]
+    ) -> None:
         self.is_faulty = np.zeros(len(table.row_numbers), dtype=bool)
-        self._table, self._symbols, self._series = table, symbols, series
+        self._table, self._symbols, self._series, self._concerned = table, symbols, series, concerned
         self._reasons: dict[int, tuple[str, str | None]] = {}
         self._unreadable: dict[int, set[str]] = {}
 
     def add(self, rows: npt.NDArray[np.bool_], reason: str, column: int | None, name: str | None = None) -> None:
+        rows = rows & self._concerned
         for at in np.flatnonzero(rows).tolist():
             value = None if column is None else str(self._table.columns[column][at])
             self._reasons.setdefault(at, (reason, value))
@@ -205,18 +311,34 @@ def _strings(column: pa.Array) -> pd.Series[str]:
     return pd.Series(column.to_pandas(), dtype="str")
 
 
-def _told(path: Path, columns: Columns, options: FileOptions) -> NameTells:
-    """What the name tells; of the symbol nothing where the user or a column says it."""
+def _told(piece: Piece, table: Table, columns: Columns, options: FileOptions) -> NameTells:
+    """What the columns of one value and the name tell; of the symbol nothing where the user or a column says it."""
+    exchange = _constant(piece.label, table, columns, "exchange")
+    period = _constant(piece.label, table, columns, "timeframe")
+    timeframe = find_timeframe(f"{period}min" if period.isdigit() else period) if period else None
     is_said = bool(options.symbol) or "symbol" in columns.position
-    folders = path.resolve().parent.parts
+    folders = piece.path.resolve().parent.parts
     try:
-        return read_name(stem_of(path.name), folders, options.exchange, is_symbol_said=is_said)
+        told = read_name(stem_of(piece.path.name), folders, options.exchange or exchange, is_symbol_said=is_said)
     except SourceError as error:
-        raise SourceError(f"{path}: {error}", hint=error.hint) from error
+        raise SourceError(f"{piece.label}: {error}", hint=error.hint) from error
+    told = replace(told, exchange=exchange if exchange and is_name(exchange) else told.exchange)
+    return replace(told, timeframe=timeframe.name if timeframe else told.timeframe)
+
+
+def _constant(label: str, table: Table, columns: Columns, role: str) -> str | None:
+    """The one value of a column that says something of the whole file. Raises SourceError where it has several."""
+    if role not in columns.position:
+        return None
+    found = pa.compute.unique(pa.compute.utf8_trim_whitespace(table.columns[columns.position[role]])).to_pylist()
+    values = sorted(text for text in found if text)
+    if len(values) > 1:
+        raise SourceError(f"{label}: several of {role}: {', '.join(values[:3])}", hint=f"split the file by {role}")
+    return next(iter(values), None)
 
 
 def _symbols(
-    path: Path, table: Table, columns: Columns, options: FileOptions, told: NameTells, exchange: str
+    label: str, table: Table, columns: Columns, options: FileOptions, told: NameTells, exchange: str
 ) -> tuple[npt.NDArray[np.int16], list[str], npt.NDArray[np.bool_]]:
     """Series of each row, the symbols, and the rows that name none."""
     count = len(table.row_numbers)
@@ -224,7 +346,7 @@ def _symbols(
         symbol = given_name(options.symbol, "--symbol").upper() if options.symbol else told.symbol
         if not symbol:
             raise UsageError(
-                f"{path}: neither the file's name nor a column tells the symbol",
+                f"{label}: neither the file's name nor a column tells the symbol",
                 hint="add --symbol BASE/QUOTE",
             )
         names = [_quoted(symbol, columns)]
@@ -233,10 +355,10 @@ def _symbols(
     try:
         symbols = [_quoted(split_symbol(text, exchange) if is_name(text) else "", columns) for text in texts]
     except SourceError as error:
-        raise SourceError(f"{path}: {error}", hint=error.hint) from error
+        raise SourceError(f"{label}: {error}", hint=error.hint) from error
     unique, first = np.unique(symbols, return_inverse=True)
     if len(unique) > MOST_SYMBOLS:
-        raise SourceError(f"{path}: {len(unique):,} symbols; a file may have {MOST_SYMBOLS:,}", hint="split the file")
+        raise SourceError(f"{label}: {len(unique):,} symbols; a file may have {MOST_SYMBOLS:,}", hint="split the file")
     return first[codes].astype("i2"), unique.tolist(), np.array([not is_name(text) for text in texts])[codes]
 
 
@@ -245,24 +367,41 @@ def _quoted(symbol: str, columns: Columns) -> str:
     return f"{symbol}/USD" if columns.is_aggregator and "/" not in symbol else symbol
 
 
-def _timeframe(path: Path, times: Times, series: npt.NDArray[np.int16], options: FileOptions, told: NameTells) -> Timeframe:
+def _timeframe(label: str, times: Times, series: npt.NDArray[np.int16], options: FileOptions, told: NameTells) -> Timeframe:
     """The timeframe asked for, or that of the name, or that of the commonest step; they must not contradict each other."""
     found = infer_timeframe(times.values, series)
     named = options.timeframe or told.timeframe
     if named is None:
         if found is None:
             raise UsageError(
-                f"{path}: neither the file's name nor its times tell the timeframe",
+                f"{label}: neither the file's name nor its times tell the timeframe",
                 hint="add --timeframe, e.g. 1D",
             )
         return found
     timeframe = parse_timeframe(named)
-    if found is not None and found.seconds < timeframe.seconds:
+    if found is None or found == timeframe:
+        return timeframe
+    is_sparse = bool(options.timeframe) or has_step(
+        times.values, series, timeframe
+    )  # few minutes have trades in some markets
+    if found.seconds < timeframe.seconds or not is_sparse:
         raise UsageError(
-            f"{path}: called {timeframe.name}, but its times are mostly {found.name} apart",
+            f"{label}: called {timeframe.name}, but its times are mostly {found.name} apart",
             hint=f"add --timeframe {found.name} if the times are right",
         )
     return timeframe
+
+
+def _refuse_other_weeks(label: str, times: Times, timeframe: Timeframe) -> None:
+    """Weeks from Sunday are not those from Monday that candles may have."""
+    known = times.values[times.values != MISSING]
+    is_sunday = (known % _DAY == 0) & ((known // _DAY + 3) % 7 == 6)
+    if timeframe.base_unit == "W" and len(known) and np.mean(is_sunday) > 0.9:
+        sunday = known[is_sunday][:1].astype("datetime64[us]").astype("datetime64[D]")[0]
+        raise SourceError(
+            f"{label}: weeks from Sunday, e.g. {sunday}: 1W_ISO begins on Monday",
+            hint="load daily candles: bars.rollup makes 1W_US of them, whose weeks begin on Sunday",
+        )
 
 
 def _market_type(text: str) -> str:
@@ -271,46 +410,55 @@ def _market_type(text: str) -> str:
     raise UsageError(f"unknown market {text!r}", hint="one of spot, perpetual, future, index")
 
 
-def _equity_session(symbols: list[str], times: Times, timeframe: Timeframe) -> str | None:
+def _guess(read: _Read, series: int) -> str | None:
     """EQUITY for a ticker without a quote asset whose daily bars never fall on a weekend; None leaves it to the exchange."""
-    known = times.values[times.values != MISSING]
-    if timeframe.name != "1D" or len(known) < 10 or any("/" in symbol for symbol in symbols):
+    known = read.times.values[(read.series == series) & (read.times.values != MISSING)]
+    if read.timeframe.name != "1D" or len(known) < 10 or "/" in read.symbols[series]:
         return None
-    weekday = (known // 86_400_000_000 + 3) % 7
+    weekday = (known // _DAY + 3) % 7
     return "EQUITY" if np.all(weekday < 5) else None
 
 
-def _opened_at(
-    times: Times, role: str, timeframe: Timeframe, options: FileOptions, session_timezone: str
-) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _opened_at(read: _Read, options: FileOptions, session: Session) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Instants at which the candles open, and what had to be assumed to know them."""
     notes: list[str] = []
-    values = times.values
-    stamp = options.stamp
+    values, timeframe = read.times.values, read.timeframe
+    stamp = options.stamp or read.columns.stamp
     if stamp is None:
-        stamp = "close" if role == "closed_at" or looks_like_closes(values) else "open"
-        if stamp == "close":
-            notes.append("times are closes")
-    if stamp == "close":
+        stamp = "close" if "closed_at" in read.columns.position or looks_like_closes(values) else "open"
+    if stamp == "close" and not options.stamp:
+        notes.append("times are closes")
+    if stamp == "close" and timeframe.is_intraday | (not read.times.is_dates):
         values = opens_of_closes(values, timeframe)
     known = values != MISSING
-    is_days = not timeframe.is_intraday and bool(np.all(values[known] % 86_400_000_000 == 0))
+    is_days = not timeframe.is_intraday and bool(np.all(values[known] % _DAY == 0))
     if options.timezone and not is_known_timezone(options.timezone):
         raise UsageError(f"unknown timezone {options.timezone!r}", hint="an IANA name, such as America/New_York")
-    if times.is_local and is_days:
-        if session_timezone != "UTC":
-            notes.append(f"dates are those of {session_timezone}")
-        return to_utc(values, session_timezone), notes
-    if times.is_local:
+    if is_days and (read.times.is_local or not session.is_24_7):  # midnight in UTC is no hour of a session: it is a date
+        if session.timezone != "UTC":
+            notes.append(f"dates are those of {session.timezone}")
+        return to_utc(values, session.timezone), notes
+    if read.times.is_local:
         timezone = options.timezone or "UTC"
         notes.append(f"times without an offset are read as {timezone}" + ("" if options.timezone else " (--timezone)"))
-        return to_utc(values, timezone), notes
+        values = to_utc(values, timezone)
+    if not timeframe.is_intraday and not is_days and not session.is_24_7:
+        local = to_local(values, session.timezone)
+        opening = (session.open_local.hour * 3600 + session.open_local.minute * 60) * 1_000_000
+        if np.all(local[known] % _DAY == opening):
+            notes.append(f"days are stamped at {session.open_local:%H:%M}, when {session.session_id} opens")
+            return to_utc(np.where(known, local - opening, MISSING), session.timezone), notes
     return values, notes
 
 
-def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Faults) -> None:
+def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Faults, label: str) -> None:
     for name in (*PRICE_COLUMNS, "volume"):
-        values, is_bad = _numbers(table.columns[columns.position[name]])
+        if name not in columns.position:
+            continue
+        column = table.columns[columns.position[name]]
+        values, is_bad = read_numbers(column, columns.style, may_be_scaled=name == "volume")
+        if len(values) and is_bad.all():
+            raise SourceError(f"{label}: {name} is no number in any row, e.g. {str(column[0])!r}", hint="write it as 1234.5")
         candles[name] = values
         faults.add(is_bad, "volume_is_a_number" if name == "volume" else "price_is_a_number", columns.position[name], name)
     for name in ("quote_volume", "trade_count"):
@@ -318,41 +466,13 @@ def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Fau
             continue
         column = table.columns[columns.position[name]]
         is_absent = pa.compute.equal(pa.compute.utf8_trim_whitespace(column), "").to_numpy(zero_copy_only=False)
-        numbers, is_bad = _counts(column) if name == "trade_count" else _numbers(column)
+        numbers: npt.NDArray[Any]
+        numbers, is_bad = (
+            read_counts(column, columns.style)
+            if name == "trade_count"
+            else read_numbers(column, columns.style, may_be_scaled=True)
+        )
         is_bad &= ~is_absent
         candles[name] = np.where(is_absent, 0, numbers)
         candles[f"has_{name}"] = ~is_absent
         faults.add(is_bad, f"{name}_is_a_number", columns.position[name], name)
-
-
-def _numbers(column: pa.Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Correctly rounded doubles, and which texts are none. NaN and infinities are numbers here; predicates judge them.
-
-    A text that is not zero and too small for a double is none either: it would silently become zero.
-    """
-    trimmed = pa.compute.utf8_trim_whitespace(column)
-    try:
-        values = trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        is_bad = np.zeros(len(column), dtype=bool)
-    except pa.ArrowInvalid:
-        values = np.zeros(len(column))
-        is_bad = np.zeros(len(column), dtype=bool)
-        for at, text in enumerate(trimmed.to_pylist()):
-            try:
-                values[at] = float("" if "_" in text else text)
-            except ValueError:
-                is_bad[at] = True
-    for at in np.flatnonzero((values == 0) & ~is_bad).tolist():
-        is_bad[at] = any(digit in "123456789" for digit in str(trimmed[at]).lower().split("e")[0])
-    return values, is_bad
-
-
-def _counts(column: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Whole numbers, exactly, and which texts are none; `12.0` is one, as pandas writes it."""
-    trimmed = pa.compute.utf8_trim_whitespace(column)
-    try:
-        return trimmed.cast(pa.int64()).to_numpy(zero_copy_only=False), np.zeros(len(column), dtype=bool)
-    except pa.ArrowInvalid:
-        values, is_bad = _numbers(column)
-        is_bad |= ~(np.abs(values) < 2**53) | (values != np.floor(values))
-        return np.where(is_bad, 0, values).astype("i8"), is_bad

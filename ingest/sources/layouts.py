@@ -9,15 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.batch import PRICE_COLUMNS
-from ingest.sources.times import MISSING, infer_timeframe, read_times
+from ingest.sources.proofs import (
+    Data,
+    is_adjusted_close,
+    is_clock,
+    is_close_time,
+    is_count,
+    is_date,
+    is_highest,
+    is_lowest,
+    is_open_interest,
+    is_quote_volume,
+    is_time,
+    is_volume,
+    is_vwap,
+)
 from titan.errors import SourceError
-
-Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def prove_layout(columns: Sequence[pa.Array], where: str) -> tuple[dict[str, int
 
     Raises SourceError where no known layout holds, or several do that read the values differently.
     """
-    data = _Data(columns, where)
+    data = Data(list(columns), where)
     found: dict[tuple[bytes, ...], tuple[dict[str, int], str]] = {}
     for layout in LAYOUTS:
         roles = layout.cut(len(columns))
@@ -82,146 +92,21 @@ def prove_layout(columns: Sequence[pa.Array], where: str) -> tuple[dict[str, int
     raise SourceError(f"{where}: no header line, and its columns could be {names}, e.g. {first}", hint=hint)
 
 
-def _extras(data: _Data, position: dict[str, int]) -> bytes:
+def _extras(data: Data, position: dict[str, int]) -> bytes:
     return repr([position.get(role) for role in ("quote_volume", "trade_count")]).encode()
 
 
-class _Data:
-    """The columns as numbers, NaN where a text is none."""
-
-    def __init__(self, columns: Sequence[pa.Array], where: str) -> None:
-        self._columns, self._where = columns, where
-        self._numbers: dict[int, Numbers] = {}
-
-    def numbers(self, at: int) -> Numbers:
-        """The values of a column."""
-        if at not in self._numbers:
-            column = pa.compute.utf8_trim_whitespace(self._columns[at])
-            try:
-                values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            except pa.ArrowInvalid:
-                values = np.array([_number(text) for text in column.to_pylist()])
-            self._numbers[at] = values
-        return self._numbers[at]
-
-    def times(self, at: int) -> npt.NDArray[np.int64]:
-        """The instants of a column, MISSING where a text is none."""
-        return read_times(self._columns[at].to_pandas().astype("str"), self._where).values
-
-    def all_match(self, at: int, pattern: str) -> bool:
-        """Whether nearly all texts of a column are of a form."""
-        texts = pa.compute.utf8_trim_whitespace(self._columns[at])
-        return _nearly_all(pa.compute.match_substring_regex(texts, f"^({pattern})$").to_numpy(zero_copy_only=False))
-
-    def traded(self, position: dict[str, int]) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-        """The volume, and where there is some."""
-        volume = self.numbers(position["volume"])
-        return volume, volume > 0
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def _nearly_all(holds: npt.NDArray[np.bool_]) -> bool:
-    """In 19 of 20 rows: a bad row is for the gate to find, not for a layout to fail by."""
-    return bool(np.mean(holds) >= 0.95) if len(holds) else True
-
-
-def _is_time(data: _Data, position: dict[str, int], at: int) -> bool:
-    times = data.times(at)
-    known = times != MISSING
-    steps = infer_timeframe(times, np.zeros(len(times), dtype="i2"))
-    return _nearly_all(known) and (len(np.unique(times[known])) <= 2 or steps is not None)
-
-
-def _is_highest(data: _Data, position: dict[str, int], at: int) -> bool:
-    others = [data.numbers(position[name]) for name in PRICE_COLUMNS]
-    return _nearly_all(data.numbers(at) >= np.maximum.reduce(others))
-
-
-def _is_lowest(data: _Data, position: dict[str, int], at: int) -> bool:
-    others = [data.numbers(position[name]) for name in PRICE_COLUMNS]
-    return _nearly_all(data.numbers(at) <= np.minimum.reduce(others))
-
-
-def _moves_like_prices(data: _Data, position: dict[str, int], at: int) -> bool | None:
-    """Whether a column goes up and down as the close does, like an adjusted close; None where the close stands still."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        of_close = np.diff(np.log(data.numbers(position["close"])))
-        of_column = np.diff(np.log(data.numbers(at)))
-    moves = np.isfinite(of_close) & (np.abs(of_close) > 1e-6)
-    if moves.sum() < 5:
-        return None
-    apart = np.abs(of_column - of_close)[moves]
-    return bool(np.median(np.where(np.isfinite(apart), apart, np.inf)) <= 0.2 * np.median(np.abs(of_close[moves])))
-
-
-def _is_volume(data: _Data, position: dict[str, int], at: int) -> bool:
-    is_alone = len(position) <= 6
-    return _nearly_all(~(data.numbers(at) < 0)) and (is_alone or _moves_like_prices(data, position, at) is not True)
-
-
-def _is_adjusted_close(data: _Data, position: dict[str, int], at: int) -> bool:
-    return _moves_like_prices(data, position, at) is not False
-
-
-def _is_close_time(data: _Data, position: dict[str, int], at: int) -> bool:
-    length = data.times(at) - data.times(position["opened_at"])
-    ordinary = float(np.median(length))
-    return ordinary > 0 and _nearly_all(np.abs(length - ordinary) <= 0.2 * ordinary)
-
-
-def _is_per_unit(data: _Data, position: dict[str, int], values: Numbers) -> bool:
-    """Whether values lie between low and high, where something was traded; a hundredth is left for rounding."""
-    _, has_traded = data.traded(position)
-    low, high = data.numbers(position["low"]) * 0.99, data.numbers(position["high"]) * 1.01
-    return _nearly_all(((values >= low) & (values <= high))[has_traded])
-
-
-def _is_quote_volume(data: _Data, position: dict[str, int], at: int) -> bool:
-    volume, has_traded = data.traded(position)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        price = data.numbers(at) / volume
-    return _is_per_unit(data, position, price) and _nearly_all((data.numbers(at) == 0)[~has_traded])
-
-
-def _is_vwap(data: _Data, position: dict[str, int], at: int) -> bool:
-    return _is_per_unit(data, position, data.numbers(at))
-
-
-def _is_count(data: _Data, position: dict[str, int], at: int) -> bool:
-    count = data.numbers(at)
-    _, has_traded = data.traded(position)
-    return _nearly_all((count >= 0) & (count == np.floor(count))) and _nearly_all((count > 0) == has_traded)
-
-
-def _is_open_interest(data: _Data, position: dict[str, int], at: int) -> bool:
-    return _nearly_all(data.numbers(at) == 0)  # told from a count of trades by that alone
-
-
-def _is_date(data: _Data, position: dict[str, int], at: int) -> bool:
-    return data.all_match(at, r"\d{4}[.-]\d{1,2}[.-]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4}|\d{8}")
-
-
-def _is_clock(data: _Data, position: dict[str, int], at: int) -> bool:
-    return data.all_match(at, r"\d{1,2}:\d{2}(:\d{2})?")
-
-
-_PROOFS: dict[str, Callable[[_Data, dict[str, int], int], bool]] = {
-    "opened_at": _is_time,
-    "date": _is_date,
-    "clock": _is_clock,
-    "high": _is_highest,
-    "low": _is_lowest,
-    "volume": _is_volume,
-    "closed_at": _is_close_time,
-    "quote_volume": _is_quote_volume,
-    "trade_count": _is_count,
-    "adjusted_close": _is_adjusted_close,
-    "vwap": _is_vwap,
-    "open_interest": _is_open_interest,
+_PROOFS: dict[str, Callable[[Data, dict[str, int], int], bool]] = {
+    "opened_at": is_time,
+    "date": is_date,
+    "clock": is_clock,
+    "high": is_highest,
+    "low": is_lowest,
+    "volume": is_volume,
+    "closed_at": is_close_time,
+    "quote_volume": is_quote_volume,
+    "trade_count": is_count,
+    "adjusted_close": is_adjusted_close,
+    "vwap": is_vwap,
+    "open_interest": is_open_interest,
 }

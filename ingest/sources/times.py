@@ -41,18 +41,80 @@ def read_times(texts: pd.Series[str], where: str) -> Times:
     sample = stripped[stripped != ""]
     if sample.empty:
         return Times(np.full(len(texts), MISSING), is_local=False, is_dates=False)
+    if _some(sample).str.contains(_HALF_DAY, regex=True).mean() >= 0.5:
+        stripped = _on_24_hours(stripped)
+        sample = stripped[stripped != ""]
+    sample = _some(sample)
     if sample.str.fullmatch(r"\d{8}").mean() >= 0.5:
         return _local(stripped, "%Y%m%d")
+    if (digits := sample.str.fullmatch(_COMPACT)).mean() >= 0.95:
+        return _local(
+            stripped.str.replace(r"[ T]", "", regex=True), f"%Y%m%d%H%M{'%S' * bool(_has_seconds(sample[digits]))}"
+        )
     if sample.str.fullmatch(r"[+-]?\d+(?:\.\d*)?(?:[eE]\+?\d+)?").mean() >= 0.5:
         return Times(_epochs(stripped), is_local=False, is_dates=False)
     if sample.str.match(r"\d{8} \d{1,2}:\d{2}").mean() >= 0.5:
         return _local(stripped, "%Y%m%d %H:%M:%S" if sample.str.count(":").max() > 1 else "%Y%m%d %H:%M")
     if sample.str.match(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}").mean() >= 0.5:
         return _slashed(stripped, where)
+    if sample.str.contains(_MONTH, regex=True).mean() >= 0.5:
+        return _local(_of_named_months(stripped), "ISO8601")
     if sample.str.contains(_OFFSET, regex=True).mean() >= 0.5:
         cleaned = stripped.str.replace(r"\s*UTC$", "Z", regex=True)
         return Times(_parsed(cleaned, "ISO8601", utc=True), is_local=False, is_dates=False)
-    return _local(stripped.str.replace(r"^(\d{4})[./](\d{2})[./](\d{2})", r"\1-\2-\3", regex=True), "ISO8601")
+    return _local(_padded(stripped), "ISO8601")
+
+
+def _some(texts: pd.Series[str]) -> pd.Series[str]:
+    """Two thousand of them, evenly spread: enough to tell how they are written."""
+    return texts.iloc[:: max(1, len(texts) // 2000)]
+
+
+_HALF_DAY = r"[0-9][ -]?[AaPp]\.?[Mm]\.?$"
+_COMPACT = r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ T]?(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?"
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = rf"(?i)\b(?:{'|'.join(_MONTHS)})[a-z]*\b"
+
+
+def _has_seconds(texts: pd.Series[str]) -> bool:
+    return bool(texts.str.replace(r"\D", "", regex=True).str.len().max() == 14)
+
+
+def _on_24_hours(texts: pd.Series[str]) -> pd.Series[str]:
+    """`11:30 PM` and `11-PM` as 23:30 and 23:00. What says no half of the day is not to be read: it may be either."""
+    fields = texts.str.extract(r"^(.*?)[ T]*\b(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?[ -]?([AaPp])\.?[Mm]\.?$")
+    hour = pd.to_numeric(fields[1], errors="coerce")
+    is_hour = hour.between(1, 12)
+    hour = hour.where(is_hour, 0).astype("int64") % 12 + 12 * fields[4].str.lower().eq("p").astype("int64")
+    clock = hour.astype("str").str.zfill(2) + ":" + fields[2].fillna("00") + ":" + fields[3].fillna("00")
+    return (fields[0].fillna("") + " " + clock).str.strip().where(is_hour, "")
+
+
+def _of_named_months(texts: pd.Series[str]) -> pd.Series[str]:
+    """`Jan 01, 2024` and `1-Jan-24 9:30` as ISO has them."""
+    month = rf"(?P<{{}}>{'|'.join(_MONTHS)})[a-z]*\.?"
+    first = rf"{month.format('m1')}\s+(?P<d1>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<y1>\d{{4}})"
+    second = rf"(?P<d2>\d{{1,2}})(?:st|nd|rd|th)?[\s-]{month.format('m2')},?[\s-](?P<y2>\d{{4}}|\d{{2}})"
+    fields = texts.str.lower().str.extract(rf"^(?:[a-z]{{3,9}},?\s+)?(?:{first}|{second})(?:[\s,t]+(?P<clock>.*))?$")
+    either = [fields[f"{name}1"].fillna(fields[f"{name}2"]) for name in "ymd"]
+    number = either[1].map({name: f"{at:02}" for at, name in enumerate(_MONTHS, 1)})
+    iso = _four_digits(either[0]) + "-" + number + "-" + either[2].str.zfill(2) + " " + fields["clock"].fillna("")
+    return _padded(iso.str.strip().fillna(""))
+
+
+def _four_digits(years: pd.Series[str]) -> pd.Series[str]:
+    """Two digits are of the years 1970 to 2069."""
+    of_last_century = years.str.replace(r"^([7-9]\d)$", r"19\1", regex=True)
+    return of_last_century.str.replace(r"^(\d{2})$", r"20\1", regex=True)
+
+
+def _padded(texts: pd.Series[str]) -> pd.Series[str]:
+    """Dates of dots, slashes or single digits, and hours of one digit, as ISO has them."""
+    if texts.str.match(r"\d{4}-\d{2}-\d{2}(?:$|[ T]\d{2}:)").all():
+        return texts
+    dated = texts.str.replace(r"^(\d{4})[-./](\d{1,2})[-./](\d{1,2})(?!\d)", r"\1-0\2-0\3", regex=True)
+    dated = dated.str.replace(r"^(\d{4})-0?(\d{2})-0?(\d{2})(?!\d)", r"\1-\2-\3", regex=True)
+    return dated.str.replace(r"^(\S+)[ T]+(\d):", r"\1 0\2:", regex=True)
 
 
 def _local(texts: pd.Series[str], layout: str, notes: tuple[str, ...] = ()) -> Times:
@@ -127,12 +189,13 @@ def _slashed(texts: pd.Series[str], where: str) -> Times:
     clock = fields[3].str.strip()
     readings: dict[str, Microseconds] = {}
     for name, (day, month) in {"day first": (0, 1), "month first": (1, 0)}.items():
-        year = fields[2].where(fields[2].str.len() == 4, "20" + fields[2])
-        iso = year + "-" + fields[month].str.zfill(2) + "-" + fields[day].str.zfill(2)
+        iso = _four_digits(fields[2]) + "-" + fields[month].str.zfill(2) + "-" + fields[day].str.zfill(2)
         hour = clock.str.replace(r"^(\d):", r"0\1:", regex=True)
         readings[name] = _parsed((iso + " " + hour).str.strip(), "ISO8601")
     counts = {name: int(np.sum(values != MISSING)) for name, values in readings.items()}
     best = [name for name, count in counts.items() if count == max(counts.values())]
+    if len(best) > 1 and texts.str.match(r"\d+\.\d+\.").mean() >= 0.5:
+        best = best[:1]  # where dates have dots, the day comes first
     if len(best) > 1:
         spans = {name: int(np.abs(np.diff(readings[name][readings[name] != MISSING])).sum()) for name in best}
         best = [name for name, span in spans.items() if span == min(spans.values())]
@@ -147,13 +210,24 @@ def _slashed(texts: pd.Series[str], where: str) -> Times:
     return Times(values, is_local=True, is_dates=is_dates, notes=(f"dates are {best[0]}",))
 
 
-def infer_timeframe(values: Microseconds, series: npt.NDArray[np.int16]) -> Timeframe | None:
-    """The timeframe of the commonest step between consecutive times of one series; None if there is none."""
+def _steps(values: Microseconds, series: npt.NDArray[np.int16]) -> Microseconds:
+    """From each time of a series to the next one."""
     known = values != MISSING
     order = np.lexsort((values[known], series[known]))
     times, owner = values[known][order], series[known][order]
-    steps = np.diff(times)[np.diff(owner) == 0]
-    steps = steps[steps > 0]
+    steps: Microseconds = np.diff(times)[np.diff(owner) == 0]
+    return steps[steps > 0]
+
+
+def has_step(values: Microseconds, series: npt.NDArray[np.int16], timeframe: Timeframe) -> bool:
+    """Whether one in twenty steps at least is of that timeframe."""
+    steps = _steps(values, series)
+    return not len(steps) or bool(np.mean(steps == timeframe.seconds * 1_000_000) >= 0.05)
+
+
+def infer_timeframe(values: Microseconds, series: npt.NDArray[np.int16]) -> Timeframe | None:
+    """The timeframe of the commonest step between consecutive times of one series; None if there is none."""
+    steps = _steps(values, series)
     if not len(steps):
         return None
     lengths, counts = np.unique(steps, return_counts=True)
@@ -199,6 +273,17 @@ def to_utc(values: Microseconds, timezone: str) -> Microseconds:
     instants = np.full(len(values), MISSING)
     instants[known] = np.where(placed.isna(), MISSING, placed.to_numpy().astype("datetime64[us]").astype("int64"))
     return instants
+
+
+def to_local(values: Microseconds, timezone: str) -> Microseconds:
+    """Instants to the local times of a zone."""
+    known = values != MISSING
+    stamps = pd.DatetimeIndex(values[known].astype("datetime64[us]")).tz_localize("UTC")
+    local = np.full(len(values), MISSING)
+    local[known] = (
+        stamps.tz_convert(ZoneInfo(timezone)).tz_localize(None).to_numpy().astype("datetime64[us]").astype("int64")
+    )
+    return local
 
 
 def is_known_timezone(name: str) -> bool:
