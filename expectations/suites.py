@@ -29,7 +29,8 @@ from expectations.predicates import PREDICATES
 from expectations.settings import READABLE, Setting
 from expectations.verdict import Finding, Profile, Verdict
 
-logging.getLogger("great_expectations").setLevel(logging.WARNING)  # each context would tell of its temporary directory
+# Each context would tell of its temporary directory: this module of theirs sets a level of its own.
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
 
 RESULT_FORMAT = {
     "result_format": "COMPLETE",

@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from titan import dbt
 from titan.database import Connection, record, records
 from titan.errors import BuildError, UsageError
-from titan.loads import Progress
+from titan.log import Progress
 
 MOST_TRIALS = 10_000
 COSTS = ("fee_bps", "slippage_bps", "borrow_bps_per_day")

@@ -1,4 +1,7 @@
-"""dbt in this process: no second start-up, its results as data."""
+"""dbt in this process: no second start-up, its results as data.
+
+Importing dbt takes seconds of CPU, so it is imported where it runs: commands that do not build do not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
-from dbt.cli.main import dbtRunner, dbtRunnerResult
-from dbt_common.invocation import get_invocation_id
 
 from titan.correlation import in_environment
 from titan.errors import BuildError
@@ -60,6 +59,8 @@ def invoke(
     project: Path = REPOSITORY,
 ) -> Invocation:
     """Run `dbt <command>` on the project. Raises BuildError when dbt cannot run at all; failed nodes are in the result."""
+    from dbt.cli.main import dbtRunner
+    from dbt_common.invocation import get_invocation_id
 
     def heard(event: Any) -> None:
         if event.info.name == "LogStartLine":
@@ -68,7 +69,7 @@ def invoke(
     runner = dbtRunner(manifest=manifest, callbacks=[heard])
     begun = time.monotonic()
     with in_environment(), _flags_as_they_were():
-        outcome: dbtRunnerResult = runner.invoke([command, *_options(project), *arguments])
+        outcome = runner.invoke([command, *_options(project), *arguments])
     if outcome.exception is not None:
         raise BuildError(f"dbt {command}: {outcome.exception}") from outcome.exception
     results = getattr(outcome.result, "results", None)
@@ -96,6 +97,8 @@ def _flags_as_they_were() -> Iterator[None]:
 
     Without this, invocations take longer one after the other, by seconds after some hundred (dbt-adapters 1.24).
     """
+    from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
+
     known = len(DEFAULT_BASE_BEHAVIOR_FLAGS)
     try:
         yield
@@ -110,6 +113,8 @@ def _options(project: Path) -> list[str]:
 
 def parse_manifest(project: Path = REPOSITORY) -> Any:
     """Read the project once, for many invocations in one process."""
+    from dbt.cli.main import dbtRunner
+
     with _flags_as_they_were():
         outcome = dbtRunner().invoke(["parse", *_options(project)])
     if outcome.exception is not None:

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from titan.backtest import Program, Range, compile_program, compute, require_run, see_one_state, wanted_of
 from titan.database import Connection, records
 from titan.errors import BusyError, TitanError, UsageError
-from titan.loads import Progress
+from titan.log import Progress
 
 TOLERANCE = 1e-10
 MODES = ("strict", "warn", "trust")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -25,11 +25,9 @@ from ingest.sources.synthetic import synthetic_batch
 from ingest.timeframes import parse_timeframe
 from titan.database import Connection
 from titan.errors import GateError, SourceError, TitanError
-from titan.log import event
+from titan.log import Progress, event
 
 log = logging.getLogger("titan.loads")
-
-Progress = Callable[[str], None]
 
 # Periods before the last known candle that a poll asks for again: exchanges revise their newest ones.
 OVERLAP = 2

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -17,6 +18,8 @@ from titan.correlation import run_id
 
 log = logging.getLogger("titan")
 log.setLevel(logging.INFO)  # who listens decides where it goes: a command's stderr, a flow's page
+
+Progress = Callable[[str], None]  # what is told how far a command has come, in a few words
 
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, **fields: Any) -> None:

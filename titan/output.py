@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from titan.log import log
+from titan.log import Progress, log
 
 if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a second
     from ingest.promotion import Promoted
     from titan.dbt import Invocation
-    from titan.loads import LoadReport, Progress
+    from titan.loads import LoadReport
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

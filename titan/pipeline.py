@@ -25,8 +25,8 @@ from titan import status
 from titan.correlation import run_id
 from titan.database import Connection, connect
 from titan.errors import BuildError, DatabaseUnavailableError, ExitCode, GateError, TitanError
-from titan.loads import LoadReport, Progress, load_exchange, load_files, load_subscriptions, load_synthetic
-from titan.log import event
+from titan.loads import LoadReport, load_exchange, load_files, load_subscriptions, load_synthetic
+from titan.log import Progress, event
 from titan.run_lock import RunLock, held
 from titan.settings import Settings
 

@@ -11,7 +11,7 @@ from psycopg import sql
 from titan import dbt
 from titan.database import Connection, records
 from titan.errors import BuildError, UsageError
-from titan.loads import Progress
+from titan.log import Progress
 
 # In the order in which each is computed from the one before. The SQL is that of a full build on plain PostgreSQL, whatever
 # the engine: continuous aggregates are reconciled with what they should be.

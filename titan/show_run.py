@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from titan import output, status
 from titan.errors import TitanError
-from titan.loads import Progress
+from titan.log import Progress
 from titan.pipeline import Listener, Progressed, Step
 from titan.report import gate_counts
 from titan.settings import Settings

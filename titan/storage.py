@@ -11,7 +11,7 @@ from psycopg import sql
 from ingest.load_batch import close_batch, open_batch
 from titan.database import Connection, records
 from titan.errors import UsageError
-from titan.loads import Progress
+from titan.log import Progress
 from titan.status import needs_build
 
 _SEGMENTS = "instrument_id, timeframe"

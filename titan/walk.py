@@ -32,7 +32,7 @@ from titan.backtest import (
 )
 from titan.database import Connection, record, records
 from titan.errors import BusyError, UsageError
-from titan.loads import Progress
+from titan.log import Progress
 
 SCHEMES = ("anchored", "rolling")
 CHOICES = (

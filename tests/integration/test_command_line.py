@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,40 @@ def test_the_commands_listed_here_are_all_that_there_are() -> None:
     assert names == {command[0] for command in known if len(command) == 1}
     for group, members in groups.items():
         assert members == {command[1] for command in known if command[0] == group}
+
+
+# Read, or refuse what was asked: what they take to start is all that they take.
+QUICK = ["--help", "status", "gate list", "quarantine list", "storage show", "strategy list", "backtest show",
+         "backtest walks", "backtest leaderboard", "backtest run fast=9"]  # fmt: skip
+
+# Each takes seconds of CPU to import.
+SLOW = {"dbt", "great_expectations", "pandas", "pyarrow", "prefect", "ccxt", "matplotlib"}
+
+
+def test_commands_import_nothing_slow_that_they_do_not_use(warehouse: Warehouse) -> None:
+    script = f"""
+import sys
+from titan.cli import main
+for command in {QUICK}:
+    sys.argv = ["titan", *command.split()]
+    try:
+        main()
+    except SystemExit:
+        pass
+    print("slow", command, "imports", *({SLOW} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    told = [line.split(" imports")[1] for line in ran.stdout.splitlines() if line.startswith("slow ")]
+    assert told == [""] * len(QUICK), ran.stdout
+
+
+def test_great_expectations_writes_nothing_into_a_load(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
+    from expectations import suites  # as pytest collects, its warnings would be errors
+
+    suites._standing_batch_definition.cache_clear()  # another test of this process may have made its context
+    result = titan("load", "synthetic", "--symbols", "1", "--bars", "10")
+    assert [record.getMessage() for record in caplog.records] == []
+    assert [json.loads(line)["event"] for line in result.stderr.splitlines()] == ["making up a market", "batch promoted"]
 
 
 def test_url_prints_a_libpq_url_and_nothing_else(warehouse: Warehouse) -> None:
