@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,21 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(storage, name="storage")
 app.add_typer(cli_backtest.app, name="backtest")
 app.add_typer(cli_strategy.app, name="strategy")
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"titan {version('titan-warehouse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and nothing else.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from tests.commands import TITAN, titan
 from tests.warehouse import DATABASE, Warehouse, create_database
 from titan.cli import app
-from titan.settings import Settings
+from titan.settings import REPOSITORY, Settings
 
 CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
     f"2024-01-0{day},{day},{day},{day},{day},1\n" for day in range(1, 9)
@@ -50,6 +51,11 @@ def test_the_commands_listed_here_are_all_that_there_are() -> None:
     assert names == {command[0] for command in known if len(command) == 1}
     for group, members in groups.items():
         assert members == {command[1] for command in known if command[0] == group}
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert titan("--version").stdout == f"titan {project['version']}\n"
 
 
 # Read, or refuse what was asked: what they take to start is all that they take.
