@@ -18,6 +18,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from ingest.timeframes import TIMEFRAMES
 from tests.commands import TITAN, titan
 from tests.integration.test_command_line import CANDLES
 from tests.local_exchange import LocalExchange
@@ -296,7 +297,7 @@ def poll() -> Progressed:
 
 @pytest.mark.builds_everything
 def test_a_poll_loads_what_is_new_and_builds_only_then(warehouse: Warehouse, exchange: LocalExchange) -> None:
-    warehouse.query("insert into config.subscription values ('binance', 'BTC/USDT', '1D', '2024-01-01')")
+    warehouse.query("insert into config.subscription values ('Binance', 'BTC/USDT', '1d', '2024-01-01')")
     first = poll()
     assert (first.code, first.report.promoted[0].inserted, first.is_built) == (ExitCode.OK, 5, True)
     assert warehouse.value("select last_price from marts.market_summary") == 104
@@ -305,6 +306,19 @@ def test_a_poll_loads_what_is_new_and_builds_only_then(warehouse: Warehouse, exc
     asked = warehouse.value("select details ->> 'since' from raw.load_batch order by batch_id desc limit 1")
     # Its last candle is long ago, so it is asked again for a week (CATCH_UP) and two candles.
     assert (datetime.now(UTC).date() - date.fromisoformat(asked[:10])).days == 9
+
+
+def test_a_subscription_is_spelled_as_its_candles_are_or_refused(warehouse: Warehouse) -> None:
+    insert = "insert into config.subscription values ('binance', 'BTC/USDT', %s) returning timeframe"
+    for timeframe in TIMEFRAMES.values():
+        assert warehouse.value(insert, timeframe.ccxt_name) == timeframe.name
+    for spelling in ("2D", "60m", "1H", "3M", "daily", ""):
+        with pytest.raises(psycopg.errors.RaiseException) as refused:
+            warehouse.query(insert, spelling)
+        assert refused.value.diag.message_primary == f"config.subscription: no exchange delivers candles of {spelling}"
+        assert refused.value.diag.message_hint == f"Write one of {', '.join(TIMEFRAMES)}."
+    with pytest.raises(psycopg.errors.RaiseException):
+        warehouse.query("update config.subscription set timeframe = '7D'")
 
 
 def _subscribe_daily(warehouse: Warehouse, days: int) -> datetime:
