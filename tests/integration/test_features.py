@@ -236,7 +236,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("sma", {}, "'period' is missing"),
     ("sma", {"period": 5, "length": 3}, "has no parameter 'length'; it takes period"),
     ("macd", {"fast": 26, "slow": 12, "signal": 9}, "'slow' is 12, outside 27"),
-    ("vwma", {"period": 5}, "there is no kernel 'vwma'; there are adx, atr,"),
+    ("no_such_kernel", {"period": 5}, "there is no kernel 'no_such_kernel'; there are adx, atr,"),
     ("sma", {"period": 20}, "its column sma_20 is that of row"),
 ]
 
