@@ -433,7 +433,11 @@ def test_the_command_runs_shows_and_draws(real: Warehouse, tmp_path: Path) -> No
 
 
 WRONG = {
-    "a type that there is not": ("crossover", {}, {}, "there is no type 'crossover'; there are atr_breakout, ema_crossover"),
+    "a type that there is not": (
+        "rows", {}, {},
+        "there is no type 'rows'; "
+        "there are atr_breakout, ema_crossover, ema_rsi, macd_bollinger, rsi_mean_revert, sma_crossover.",
+    ),
     "fast not below slow": ("ema_crossover", {"fast": 21, "slow": 9}, {}, "parameter 'slow' is 9, outside 22"),
     "an indicator that is not there": (
         "ema_crossover", {"fast": 9, "slow": 22}, {},

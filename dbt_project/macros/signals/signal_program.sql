@@ -1,14 +1,14 @@
 {#-
   Signals as what they read and when they fire.
 
-  A type is a macro `signal_<type>(signal)`. It takes its parameters (parameter), names the features that it reads (reads), and says in
-  SQL when a position of either direction is entered and left (enters, leaves). Conditions are about `bar` alone, a row that has each
+  A type is a macro `signal_type_<type>(signal)`. It takes its parameters (parameter), names the features that it reads (reads), and says
+  in SQL when a position of either direction is entered and left (enters, leaves). Conditions are about `bar` alone, a row that has each
   feature twice, as of its close and as of the bar before (`<feature>_before`), so that no signal can look ahead.
 -#}
 {% macro signal_program(rows, features, is_grid=false) %}
   {% set signals = [] %}
   {% for row in rows %}
-    {% set declaration = context.get('signal_' ~ row.type) %}
+    {% set declaration = context.get('signal_type_' ~ row.type) %}
     {% set signal = {
       'table': 'signal', 'kind': 'type', 'row': row, 'taken': [], 'available': features, 'reads': [], 'needs': {}, 'events': []
     } %}
@@ -97,11 +97,11 @@
 {% endmacro %}
 
 
-{#- The types there are: the macros signal_<type>. -#}
+{#- The types there are: the macros signal_type_<type>, a prefix that nothing else has. -#}
 {% macro known_types() %}
   {% set types = [] %}
-  {% for name in context if name.startswith('signal_') and name not in ['signal_program', 'signal_events', 'signal_views'] %}
-    {% do types.append(name[7:]) %}
+  {% for name in context if name.startswith('signal_type_') %}
+    {% do types.append(name[12:]) %}
   {% endfor %}
   {{ return(types | sort) }}
 {% endmacro %}

@@ -2,7 +2,7 @@
   In when the close leaves the channel of the bars before it while the mean true range grows by more than the factor `expansion`, out when
   it leaves the channel on the other side.
 -#}
-{% macro signal_atr_breakout(signal) %}
+{% macro signal_type_atr_breakout(signal) %}
   {% set channel = parameter(signal, 'channel') %}
   {% set period = parameter(signal, 'period') %}
   {% set expansion = parameter(signal, 'expansion', least=0, is_whole=false) %}

@@ -1,5 +1,5 @@
 {#- In while the fast exponential mean stands above the slow one. -#}
-{% macro signal_ema_crossover(signal) %}
+{% macro signal_type_ema_crossover(signal) %}
   {% do mean_crossover(signal, 'ema') %}
 {% endmacro %}
 

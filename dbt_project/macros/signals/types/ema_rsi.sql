@@ -1,5 +1,5 @@
 {#- A crossover of exponential means that the RSI confirms: above `momentum` for a long, below 100 less it for a short. -#}
-{% macro signal_ema_rsi(signal) %}
+{% macro signal_type_ema_rsi(signal) %}
   {% set fast = parameter(signal, 'fast') %}
   {% set slow = parameter(signal, 'slow', least=fast + 1) %}
   {% set period = parameter(signal, 'period') %}

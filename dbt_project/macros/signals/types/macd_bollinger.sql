@@ -2,7 +2,7 @@
   In when the close comes back inside a Bollinger band while the MACD turns the same way (its histogram grows, or falls for a short), out
   when it has come to the middle.
 -#}
-{% macro signal_macd_bollinger(signal) %}
+{% macro signal_type_macd_bollinger(signal) %}
   {% set fast = parameter(signal, 'fast') %}
   {% set slow = parameter(signal, 'slow', least=fast + 1) %}
   {% set smoothing = parameter(signal, 'signal', least=1) %}

@@ -1,5 +1,5 @@
 {#- In when the RSI comes back out of its extreme, out when it has come to the level `exit` (mirrored for shorts). -#}
-{% macro signal_rsi_mean_revert(signal) %}
+{% macro signal_type_rsi_mean_revert(signal) %}
   {% set period = parameter(signal, 'period') %}
   {% set oversold = parameter(signal, 'oversold', least=0, most=100, is_whole=false) %}
   {% set overbought = parameter(signal, 'overbought', least=oversold, most=100, is_whole=false) %}

@@ -1,4 +1,4 @@
 {#- In while the fast mean stands above the slow one. -#}
-{% macro signal_sma_crossover(signal) %}
+{% macro signal_type_sma_crossover(signal) %}
   {% do mean_crossover(signal, 'sma') %}
 {% endmacro %}
