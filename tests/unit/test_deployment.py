@@ -54,3 +54,23 @@ def test_the_deployments_name_flows_that_exist() -> None:
     script = "from flows import pipeline; print(pipeline.pipeline.name, pipeline.poll.name)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert [f"flows/pipeline.py:{name}" for name in found.stdout.split()] == entries
+
+
+def test_every_image_is_pinned_to_a_release(services: dict[str, Any]) -> None:
+    images = [service["image"] for service in services.values() if "image" in service]
+    images += re.findall(r"^FROM (\S+)$", services["worker"]["build"]["dockerfile_inline"], re.MULTILINE)
+    assert len(images) == len(services)
+    for image in images:
+        release = re.search(r":([\d.]+)", image)
+        assert release is not None, image
+        assert release[1].count(".") == (1 if image.startswith("postgres:") else 2), image  # PostgreSQL's have two parts
+
+
+def test_every_service_comes_back_and_databases_are_ready_by_tcp(services: dict[str, Any]) -> None:
+    assert {name: service.get("restart") for name, service in services.items()} == dict.fromkeys(services, "unless-stopped")
+    databases = [service for service in services.values() if "POSTGRES_USER" in service["environment"]]
+    assert len(databases) == 2
+    for database in databases:
+        # The image starts a server that listens on its socket alone, to initialise itself, and then another.
+        assert "pg_isready --host 127.0.0.1 " in database["healthcheck"]["test"][1]
+        assert "shm_size" in database
