@@ -383,9 +383,10 @@ def status_command(as_json: Json = False) -> None:
         return
     if not found["series"]:
         output.out.print("no candles yet: titan load file, exchange or synthetic")
-    output.table(found["series"])
-    output.table(found["quarantine"], title="quarantine")
-    output.table(found["behind"], title="behind: titan build")
+    output.tables(
+        {"": found["series"], "quarantine": found["quarantine"], "behind: titan build": found["behind"]},
+        spare=("refreshed_at", "observed_until", "is_base", "missing", "first_at", "market"),
+    )
 
 
 @app.command("reconcile")

@@ -372,5 +372,5 @@ def _show_walk(walk_id: int, told: dict[str, list[dict[str, Any]]], as_json: boo
     if as_json:
         print(json.dumps({"walk_id": walk_id, **told}, default=str))
     else:
-        for name, rows in told.items():
-            output.table(rows, title=f"walk {walk_id}: {name.replace('_', ' ')}", is_report=True)
+        titled = {f"walk {walk_id}: {name.replace('_', ' ')}": rows for name, rows in told.items()}
+        output.tables(titled, spare=("result_hash", "test_run_id", "run_id", "deflated"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -19,8 +20,14 @@ if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a 
     from titan.dbt import Invocation
     from titan.loads import LoadReport
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# Columns that are parts of a whole, or of what there was before: per cent for people, as they are for programs.
+FRACTIONS = {
+    "cagr", "change_1d", "change_7d", "change_30d", "completeness", "exposure", "hold_return", "maximum_drawdown",
+    "total_return", "volatility", "win_rate",
+}  # fmt: skip
 
 
 @contextmanager
@@ -35,8 +42,13 @@ def progress(text: str, *, is_logged: bool = True) -> Iterator[Progress]:
         yield lambda step: None
 
 
-def table(rows: list[dict[str, Any]], *, title: str | None = None, is_report: bool = False) -> None:
-    """Rows as a table; as tab-separated text where a program reads, unless they are part of a report for people."""
+def table(
+    rows: list[dict[str, Any]], *, title: str | None = None, is_report: bool = False, spare: Sequence[str] = ()
+) -> None:
+    """Rows as a table; as tab-separated text where a program reads, unless they are part of a report for people.
+
+    spare: the columns that a terminal too narrow for all of them does without, the first of them first.
+    """
     if not rows:
         return
     if not out.is_terminal and not is_report:
@@ -44,12 +56,27 @@ def table(rows: list[dict[str, Any]], *, title: str | None = None, is_report: bo
         for row in rows:
             print("\t".join(_field(value) for value in row.values()))
         return
+    columns = {name: [_text(row[name], row.get("what", name)) for row in rows] for name in rows[0]}
+    widths = {name: max(map(cell_len, (name, *texts))) for name, texts in columns.items()}
+    for name in spare:
+        if sum(widths.values()) + 2 * (len(widths) - 1) > out.width:
+            widths.pop(name, None)
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name, value in rows[0].items():
-        grid.add_column(name, justify="right" if isinstance(value, int | float) else "left")
-    for row in rows:
-        grid.add_row(*(Text(_text(value)) for value in row.values()))
+    for name in widths:
+        justify: JustifyMethod = "right" if isinstance(rows[0][name], int | float) else "left"
+        grid.add_column(name, justify=justify, overflow="fold")
+    for texts in zip(*(columns[name] for name in widths), strict=True):
+        grid.add_row(*map(Text, texts))
     out.print(grid)
+
+
+def tables(found: Mapping[str, list[dict[str, Any]]], *, spare: Sequence[str] = ()) -> None:
+    """Tables under their titles, those that are empty left out; where a program reads, with an empty line between them."""
+    told = [(title, rows) for title, rows in found.items() if rows]
+    for at, (title, rows) in enumerate(told):
+        if at and not out.is_terminal:
+            print()
+        table(rows, title=title, spare=spare)
 
 
 def rows(found: list[dict[str, Any]], as_json: bool, otherwise: str = "") -> None:
@@ -68,9 +95,12 @@ def _field(value: Any) -> str:
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str) -> str:
+    """A value for a person."""
     if value is None:
         return ""
+    if isinstance(value, int | float) and name in FRACTIONS:
+        return f"{100 * value:,.2f} %"
     if isinstance(value, float):
         return f"{value:,.6g}"
     if isinstance(value, int) and not isinstance(value, bool):

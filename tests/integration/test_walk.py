@@ -330,7 +330,9 @@ def test_the_commands_walk_and_approve(market: Warehouse, tmp_path: Path) -> Non
     picture = tmp_path / "walk.png"
     shown = titan("backtest", "walks", walk_id, "--plot", str(picture))
     assert shown.returncode == 0, shown.stderr
-    assert "out of sample" in shown.stdout
+    folds, _, out_of_sample = (part.splitlines() for part in shown.stdout.split("\n\n"))
+    assert folds[0].startswith("fold\ttest_from\t")
+    assert out_of_sample[1].split("\t")[-1] == told["out_of_sample"][0]["result_hash"]  # whole
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert titan("backtest", "walks").stdout.splitlines()[1].startswith(f"{walk_id}\t")
     proposed = titan("strategy", "propose", walk_id, "--name", "ours", "--reason", "a try", "--by", "me")
