@@ -62,11 +62,11 @@ class Market:
 class Batch:
     """Candles of one market and timeframe, for one or more symbols.
 
-    `observed` is the time, [from, until), that the source was asked about; None for a file, which observes from the first
-    open to the last close of each of its symbols. A piecemeal batch holds candles picked one by one: it observes no more
-    than their own periods, and measures of the whole say nothing of it. A series of its own, as a file holds one, does not
-    revise most of another one's candles. `unfinished` counts rows that the source itself marks as such; they are left out.
-    `record_of` gives the original text of a row.
+    `observed` is the time, [from, until), that the source was asked about, `unanswered` the stretches of it, in order, that
+    came to no answer; None for a file that covers no more than from the first open to the last close of each of its symbols.
+    A piecemeal batch holds candles picked one by one: it observes no more than their own periods, and measures of the whole
+    say nothing of it. A series of its own, as a file holds one, does not revise most of another one's candles. `unfinished`
+    counts rows that the source itself marks as such; they are left out. `record_of` gives the original text of a row.
     """
 
     source: str
@@ -79,10 +79,20 @@ class Batch:
     as_of: datetime
     rejected: list[Rejected] = field(default_factory=list)
     observed: tuple[datetime, datetime] | None = None
+    unanswered: Sequence[tuple[datetime, datetime]] = ()
     details: dict[str, Any] = field(default_factory=dict)
     is_piecemeal: bool = False
     is_series_of_its_own: bool = False
     unfinished: int = 0
+
+    @property
+    def answered(self) -> list[tuple[datetime, datetime]]:
+        """What the source was asked and answered; nothing for a file."""
+        if self.observed is None:
+            return []
+        start, end = self.observed
+        edges = [start, *(edge for hole in self.unanswered for edge in hole), end]
+        return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def empty_candles(count: int) -> Candles:

@@ -324,7 +324,7 @@ def _is_strictly_increasing(keys: Candles) -> bool:
 def _observe(
     connection: Connection, batch: Batch, clock: Clock, instruments: dict[int, int], profile: Profile, result: Promoted
 ) -> None:
-    """Record what the source was asked about: the range requested, or from the first open to the last close of a file."""
+    """Record what the source was asked and answered, or from the first open to the last close of a file."""
     spans = {batch.symbols.index(one["symbol"]): (one["first_at"], one["last_at"]) for one in profile if one["first_at"]}
     result.first_at = min(first_at for first_at, _ in spans.values())
     result.last_at = max(last_at for _, last_at in spans.values())
@@ -332,7 +332,7 @@ def _observe(
         if batch.is_piecemeal:
             observed = _periods(connection, clock, series)
         else:
-            observed = Multirange([TimestamptzRange(*(batch.observed or spans[series]))])
+            observed = Multirange([TimestamptzRange(*span) for span in batch.answered or [spans[series]]])
         connection.execute(
             statement("ingest.sql", "observe"),
             {"instrument_id": instrument_id, "timeframe": batch.market.timeframe, "observed": observed},

@@ -16,11 +16,16 @@ STEPS = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000}
 
 
 class LocalExchange:
-    """Its candles by (symbol, opening in ms); `faults` are answered first, one a request for candles, in their order."""
+    """Its candles by (symbol, opening in ms); `faults` are answered first, one a request for candles, in their order.
+
+    It may answer for no more than `window` milliseconds from where it is asked, or its `newest` ones whatever it is asked.
+    """
 
     def __init__(self) -> None:
         self.candles: dict[str, dict[int, list[Any]]] = {}
         self.faults: list[tuple[int, bytes]] = []
+        self.window: int | None = None
+        self.newest: int | None = None
         self.requests = 0
         self.url = ""
 
@@ -42,8 +47,13 @@ class LocalExchange:
             if self.faults:
                 return self.faults.pop(0)
             since, limit = int(query.get("startTime", ["0"])[0]), int(query.get("limit", ["500"])[0])
-            rows = [row for opened, row in sorted(self.candles[query["symbol"][0]].items()) if opened >= since]
-            return 200, json.dumps(rows[:limit]).encode()
+            until = int(query.get("endTime", [2**62])[0])
+            until = min(until, since + self.window - 1) if self.window else until
+            candles = sorted(self.candles[query["symbol"][0]].items())
+            rows = [row for opened, row in candles if since <= opened <= until][:limit]
+            if self.newest:
+                rows = [row for _, row in candles][-self.newest :]
+            return 200, json.dumps(rows).encode()
         return 404, b'{"code": -1, "msg": "no such page"}'
 
     def ccxt_options(self) -> str:

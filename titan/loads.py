@@ -22,7 +22,7 @@ from ingest.sources.containers import find_files, open_pieces, shown
 from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError
 from ingest.sources.files import UNNAMED_EXCHANGE, FileOptions, SessionQuestion, read_file
 from ingest.sources.synthetic import synthetic_batch
-from ingest.timeframes import parse_timeframe
+from ingest.timeframes import TIMEFRAMES, parse_timeframe
 from titan.database import Connection
 from titan.errors import GateError, SourceError, TitanError
 from titan.log import Progress, event
@@ -31,6 +31,9 @@ log = logging.getLogger("titan.loads")
 
 # Periods before the last known candle that a poll asks for again: exchanges revise their newest ones.
 OVERLAP = 2
+
+# History that begins later than this, and than two periods, after the instant asked for is said to begin late.
+LATE_BEGINNING = timedelta(days=1)
 
 # How far a poll goes back for a source that had nothing to say: it may have been late. A market that ended long ago is not
 # asked for its silence again and again.
@@ -179,8 +182,23 @@ def load_exchange(
     source.check(symbols, period)
     preload()
     for symbol in symbols:
-        _promote(connection, source.fetch(symbol, period, since, on_page), report)
+        batch = source.fetch(symbol, period, since, on_page)
+        if promoted := _promote(connection, batch, report):
+            _tell_of_late_beginning(promoted, batch, since)
     return report
+
+
+def _tell_of_late_beginning(promoted: Promoted, batch: Batch, since: datetime) -> None:
+    """Say when history begins long after the instant that was asked for, and whether the source has none before."""
+    late = max(LATE_BEGINNING, 2 * timedelta(seconds=TIMEFRAMES[promoted.timeframe].seconds))
+    if promoted.first_at is None or promoted.first_at - since <= late:
+        return
+    is_answered = batch.observed is not None and batch.observed[0] <= since
+    promoted.notices.append(
+        f"its candles begin on {promoted.first_at:%Y-%m-%d}, {(promoted.first_at - since).days:,} days after the time asked "
+        f"for: {batch.market.exchange} "
+        + ("has none before" if is_answered else "did not answer for the time before, as if it gave its newest ones alone")
+    )
 
 
 def load_subscriptions(connection: Connection, progress: Progress = lambda text: None) -> LoadReport:

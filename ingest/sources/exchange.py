@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from ingest.batch import NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Candles, Market, empty_candles
-from ingest.timeframes import Timeframe
+from ingest.batch import NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Candles, Market, Rejected, empty_candles
+from ingest.sources.paging import DAY, Paging, RefusedError, Row, Span, moment
+from ingest.timeframes import TIMEFRAMES, Timeframe
 from titan.errors import SourceError, UsageError
 
 ATTEMPTS = 4
@@ -64,7 +68,61 @@ class ExchangeSource:
 
         Raises ExchangeUnreachableError when there is no answer, SourceError when it is an error or no candles.
         """
-        return _batch(self._exchange, self._id, self._markets[symbol], timeframe, since, on_page)
+        market = self._markets[symbol]
+        market_type = _MARKET_TYPES.get(str(market.get("type")))
+        if market_type is None:
+            raise SourceError(f"{self._id} {symbol} is of type {market.get('type')}, which has no candles here")
+        as_of = datetime.now(UTC)
+        paging = Paging(
+            partial(self._ask, symbol, timeframe),
+            since=int(since.timestamp() * 1000),
+            end=int(as_of.timestamp() * 1000),
+            step=_shortest_period(timeframe),
+            limit=self._limit(symbol),
+        )
+        rows: list[Row] = []
+        for page in paging.pages():
+            rows += page
+            on_page(symbol, moment(page[-1][0]))
+        return self._batch(Market(self._id, market_type, timeframe.name), symbol, since, as_of, rows, paging)
+
+    def _batch(
+        self, market: Market, symbol: str, since: datetime, as_of: datetime, rows: list[Row], paging: Paging
+    ) -> Batch:
+        timeframe = TIMEFRAMES[market.timeframe]
+        rows = sorted(rows, key=itemgetter(0))  # of a candle that came twice, the later answer stays the later one
+        try:
+            candles = _candles(rows)
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise SourceError(f"{self._id} {symbol}: its answer holds what is no candle: {error}") from error
+        end = int(as_of.timestamp() * 1000)
+        records = [*rows, *paging.strays]
+        answered = _periods(paging.answered, timeframe) or [(since, max(since, _last_boundary(as_of, timeframe)))]
+        return Batch(
+            source="exchange",
+            origin=f"{self._id} {symbol} {timeframe.name} since {since.date()}",
+            market=market,
+            symbols=[symbol],
+            candles=candles,
+            rows_read=len(records),
+            record_of=lambda number: json.dumps(records[number - 1]),
+            as_of=as_of,
+            rejected=[_reject(row, len(rows) + at, symbol, end) for at, row in enumerate(paging.strays, start=1)],
+            observed=(answered[0][0], answered[-1][1]),
+            unanswered=[(before[1], after[0]) for before, after in pairwise(answered)],
+            details={"since": since.isoformat(), "until": as_of.isoformat()},
+        )
+
+    def _ask(self, symbol: str, timeframe: Timeframe, cursor: int, until: int | None) -> list[Row]:
+        end = {} if until is None else {"until": until}
+        rows: list[Row] = _call(
+            self._id, self._exchange.fetch_ohlcv, symbol, timeframe.ccxt_name, cursor, self._limit(symbol), end
+        )
+        return rows
+
+    def _limit(self, symbol: str) -> int:
+        """How many candles are asked for at once: what ccxt knows of the exchange, a page at most."""
+        return min(self._exchange.feature_value(symbol, "fetchOHLCV", "limit") or PAGE_LIMIT, PAGE_LIMIT)
 
 
 def _open(exchange_id: str) -> Any:
@@ -82,13 +140,13 @@ def _open(exchange_id: str) -> Any:
     exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options})
     if not exchange.has.get("fetchOHLCV"):
         raise UsageError(f"{exchange_id} offers no candles")
-    if fields := _EXTRA_FIELDS.get(exchange_id):
-        parse = exchange.parse_ohlcv
+    fields = _EXTRA_FIELDS.get(exchange_id, ())
 
-        def parse_all(candle: Any, market: Any = None) -> list[Any]:
-            return [*parse(candle, market), *(candle[at] for at in fields)]
+    # ccxt's own function also drops what was not asked for; but that an exchange answers something else has to be seen.
+    def parse_ohlcvs(candles: Any, market: Any = None, *_: Any, **__: Any) -> list[Row]:
+        return [[*exchange.parse_ohlcv(row, market), *(row[at] for at in fields)] for row in candles or ()]
 
-        exchange.parse_ohlcv = parse_all
+    exchange.parse_ohlcvs = parse_ohlcvs
     return exchange
 
 
@@ -107,7 +165,7 @@ def _call(exchange_id: str, function: Callable[..., Any], *arguments: Any) -> An
                 ) from error
             time.sleep(0.5 * 2**attempt)
         except ccxt.BaseError as error:
-            raise SourceError(f"{exchange_id} refused: {_first_line(error)}") from error
+            raise RefusedError(f"{exchange_id} refused: {_first_line(error)}") from error
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise SourceError(f"{exchange_id} sent an answer that cannot be read: {error}") from error
     raise AssertionError("unreachable")
@@ -127,42 +185,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _batch(
-    exchange: Any,
-    exchange_id: str,
-    market: dict[str, Any],
-    timeframe: Timeframe,
-    since: datetime,
-    on_page: Callable[[str, datetime], None],
-) -> Batch:
-    symbol = str(market["symbol"])
-    as_of = datetime.now(UTC)
-    rows: list[list[Any]] = []
-    for page in _pages(exchange, exchange_id, symbol, timeframe, since, as_of):
-        rows += page
-        on_page(symbol, datetime.fromtimestamp(page[-1][0] / 1000, UTC))
-    try:
-        candles = _candles(rows)
-    except (TypeError, ValueError, IndexError, OverflowError) as error:
-        raise SourceError(f"{exchange_id} {symbol}: its answer holds what is no candle: {error}") from error
-    market_type = _MARKET_TYPES.get(str(market.get("type")))
-    if market_type is None:
-        raise SourceError(f"{exchange_id} {symbol} is of type {market.get('type')}, which has no candles here")
-    return Batch(
-        source="exchange",
-        origin=f"{exchange_id} {symbol} {timeframe.name} since {since.date()}",
-        market=Market(exchange_id, market_type, timeframe.name),
-        symbols=[symbol],
-        candles=candles,
-        rows_read=len(rows),
-        record_of=lambda number: json.dumps(rows[number - 1]),
-        as_of=as_of,
-        observed=(since, _last_boundary(as_of, timeframe)),
-        details={"since": since.isoformat(), "until": as_of.isoformat()},
-    )
-
-
-def _candles(rows: list[list[Any]]) -> Candles:
+def _candles(rows: list[Row]) -> Candles:
     """ccxt's candles as an array; a value that is absent is NaN, or null where it may be."""
     candles = empty_candles(len(rows))
     candles["row_number"] = np.arange(1, len(rows) + 1)
@@ -176,23 +199,24 @@ def _candles(rows: list[list[Any]]) -> Candles:
     return candles
 
 
-def _pages(
-    exchange: Any, exchange_id: str, symbol: str, timeframe: Timeframe, since: datetime, until: datetime
-) -> Iterator[list[list[Any]]]:
-    """Pages of candles, oldest first. An empty page is a quiet stretch until the present is reached."""
-    step = timeframe.seconds * 1000
-    cursor = int(since.timestamp() * 1000)
-    end = int(until.timestamp() * 1000)
-    while cursor < end:
-        page = _call(exchange_id, exchange.fetch_ohlcv, symbol, timeframe.ccxt_name, cursor, PAGE_LIMIT)
-        fresh = [row for row in page if row[0] >= cursor]
-        if fresh:
-            yield fresh
-            cursor = int(fresh[-1][0]) + 1
-            if fresh[-1][0] + step > end:
-                return
-        else:
-            cursor += PAGE_LIMIT * step
+def _reject(row: Row, number: int, symbol: str, end: int) -> Rejected:
+    """A candle without a time that may be: there is no place for it."""
+    opened_at = row[0]
+    is_later = isinstance(opened_at, int | float) and opened_at > end
+    reason = "is_not_in_the_future" if is_later else "time_is_readable"
+    candle = {"opened_at": None, **dict(zip((*PRICE_COLUMNS, "volume"), row[1:6], strict=True))}
+    return Rejected(number, reason, str(opened_at), json.dumps(row), symbol, candle)
+
+
+def _shortest_period(timeframe: Timeframe) -> int:
+    """In milliseconds."""
+    return 28 * DAY if timeframe.base_unit == "MO" else timeframe.seconds * 1000
+
+
+def _periods(spans: list[Span], timeframe: Timeframe) -> list[tuple[datetime, datetime]]:
+    """The time that spans in milliseconds cover up to the end of their last whole period."""
+    found = [(moment(start), _last_boundary(moment(stop), timeframe)) for start, stop in spans]
+    return [(start, stop) for start, stop in found if start < stop]
 
 
 def _last_boundary(instant: datetime, timeframe: Timeframe) -> datetime:

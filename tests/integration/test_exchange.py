@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest.sources.exchange import ExchangeUnreachableError
-from tests.local_exchange import SINCE, LocalExchange
+from tests.local_exchange import SINCE, STEPS, LocalExchange
 from tests.warehouse import Warehouse
 from titan.errors import SourceError, UsageError
 from titan.loads import LoadReport, load_exchange
@@ -34,7 +34,61 @@ def test_candles_land_with_all_that_the_exchange_tells(warehouse: Warehouse, exc
 def test_pages_are_followed_to_the_end(warehouse: Warehouse, exchange: LocalExchange) -> None:
     exchange.add("ETHUSDT", SINCE, "1h", [float(at % 50 + 1) for at in range(2500)])
     report = load(warehouse, "ETH/USDT", "1h")
-    assert report.promoted[0].inserted == 2500
+    assert (report.promoted[0].inserted, report.promoted[0].duplicate) == (2500, 0)
+
+
+def observed_of(warehouse: Warehouse) -> list[tuple[datetime, datetime]]:
+    ranges = "select lower(stretch), upper(stretch) from raw.observed cross join unnest(observed) as stretch order by 1"
+    return warehouse.query(ranges)
+
+
+def this_hour() -> datetime:
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def test_a_quiet_stretch_is_passed_by_what_the_exchange_answers_for(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    """Of 2,100 hours after 320 quiet ones, 1,420 were loaded where an answer covers 300, and all counted as asked."""
+    exchange.window = 300 * STEPS["1h"]
+    since = this_hour() - timedelta(hours=2420)
+    exchange.add("ETHUSDT", since + timedelta(hours=320), "1h", [float(at % 50 + 1) for at in range(2100)])
+    report = load(warehouse, "ETH/USDT", "1h", since)
+    assert (report.promoted[0].inserted, observed_of(warehouse)) == (2100, [(since, this_hour())])
+    assert report.promoted[0].notices == [
+        f"its candles begin on {since + timedelta(hours=320):%Y-%m-%d}, 13 days after the time asked for: "
+        "binance has none before"
+    ]
+
+
+def test_an_empty_page_is_asked_for_again(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    since = this_hour() - timedelta(hours=1500)
+    exchange.add("ETHUSDT", since, "1h", [float(at % 50 + 1) for at in range(1500)])
+    exchange.faults = [(200, b"[]")]
+    report = load(warehouse, "ETH/USDT", "1h", since)
+    assert (report.promoted[0].inserted, report.promoted[0].notices) == (1500, [])
+
+
+def test_an_exchange_that_gives_its_newest_candles_alone_is_said(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    """It ended the loop after one page, and the years before counted as asked."""
+    since, exchange.newest = this_hour() - timedelta(hours=1500), 720
+    exchange.add("ETHUSDT", since, "1h", [float(at % 50 + 1) for at in range(1500)])
+    report = load(warehouse, "ETH/USDT", "1h", since)
+    begins = since + timedelta(hours=780)
+    assert (report.promoted[0].inserted, observed_of(warehouse)) == (720, [(begins, this_hour())])
+    assert report.promoted[0].notices == [
+        f"its candles begin on {begins:%Y-%m-%d}, 32 days after the time asked for: binance did not answer for the time "
+        "before, as if it gave its newest ones alone"
+    ]
+
+
+def test_a_time_that_cannot_be_is_quarantined_and_ends_nothing(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    """A time that fits no calendar was a traceback; one of 2100 ended the loop, and the rest counted as asked."""
+    exchange.add("ETHUSDT", SINCE, "1h", [float(at % 50 + 1) for at in range(1500)])
+    rows = exchange.candles["ETHUSDT"]
+    for at, time in ((100, 4_102_444_800_000), (200, 10**18), (300, "soon")):
+        rows[int(SINCE.timestamp() * 1000) + at * STEPS["1h"]][0] = time
+    report = load(warehouse, "ETH/USDT", "1h")
+    assert report.promoted[0].inserted == 1497
+    assert dict(report.promoted[0].quarantined) == {"is_not_in_the_future": 2, "time_is_readable": 1}
 
 
 def test_the_unfinished_candle_is_left_out(warehouse: Warehouse, exchange: LocalExchange) -> None:
