@@ -314,7 +314,8 @@ traded as (
         of_account.account,
         count(*) as trades,
         avg(case when of_account.profit > 0 then 1 else 0 end)::float8 as win_rate,
-        sum(greatest(of_account.profit, 0)) / nullif(-sum(least(of_account.profit, 0)), 0) as profit_factor
+        sum(greatest(of_account.profit, 0) order by trade.trade_number)
+        / nullif(-sum(least(of_account.profit, 0) order by trade.trade_number), 0) as profit_factor
     from {{ work }}trade as trade
     cross join lateral (
         values ('clean', trade.clean_profit), ('realistic', trade.realistic_profit)

@@ -30,6 +30,7 @@ profit as (
         trade.timeframe,
         trade.signal,
         trade.instrument_id,
+        trade.trade_number,
         of_account.account,
         of_account.profit,
         of_account.trade_return
@@ -43,7 +44,8 @@ profit as (
     where not trade.is_open
 ),
 
--- Of one instrument, of a signal in all of them, and of all signals.
+-- Of one instrument, of a signal in all of them, and of all signals. Float sums have an order, or another build would round them otherwise.
+{%- set in_order = 'order by instrument_id, signal, trade_number' %}
 traded as (
     select
         timeframe,
@@ -52,8 +54,8 @@ traded as (
         account,
         count(*) as trades,
         avg(case when profit > 0 then 1 else 0 end)::float8 as win_rate,
-        sum(greatest(profit, 0)) / nullif(-sum(least(profit, 0)), 0) as profit_factor,
-        avg(trade_return) as mean_trade_return
+        sum(greatest(profit, 0) {{ in_order }}) / nullif(-sum(least(profit, 0) {{ in_order }}), 0) as profit_factor,
+        avg(trade_return {{ in_order }}) as mean_trade_return
     from profit
     group by grouping sets ((timeframe, signal, instrument_id, account), (timeframe, signal, account), (timeframe, account))
 )
