@@ -37,6 +37,7 @@ MEASURES: tuple[Measure, ...] = (
         "largest_log_return",
         "Largest |ln(close / close before)| of candles that follow each other, the standing one before the batch included.",
     ),
+    Measure("zero_price_count", "Candles with a price of zero; they are kept, and end the accounts that hold only that."),
     Measure("zero_volume_share", "Share of candles in which nothing was traded."),
     Measure(
         "outside_session_share",

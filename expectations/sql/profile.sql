@@ -9,6 +9,7 @@ in_order as (
         landing.opened_at,
         landing.close,
         landing.volume,
+        landing.low,
         {is_closed_date} as is_closed_date,
         {is_outside_session} as is_outside_session,
         lag(landing.opened_at) over series_in_order as previous_opened_at,
@@ -23,6 +24,7 @@ landed as (
         series,
         count(*) as row_count,
         count(*) filter (where opened_at is distinct from previous_opened_at) as candle_count,
+        count(*) filter (where low = 0) as zero_price_count,
         count(*) filter (where volume = 0) as empty_count,
         count(*) filter (where is_closed_date) as closed_date_count,
         count(*) filter (where is_outside_session) as outside_session_count,
@@ -101,6 +103,7 @@ final as (
             largest_log_return,
             case when first_close > 0 and standing_close > 0 then abs(ln(first_close) - ln(standing_close)) end
         ) as largest_log_return,
+        zero_price_count,
         empty_count::double precision / row_count as zero_volume_share,
         outside_session_count::double precision / nullif(greatest(row_count, {fewest_rows}), 0) as outside_session_share,
         closed_date_count

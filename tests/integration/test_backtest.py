@@ -236,13 +236,14 @@ def test_the_normal_distribution(untouched: Warehouse) -> None:
 
 def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
     """A run computes its features itself and sums up without storing equity: the metrics are those of the models."""
-    for signal in (
-        "ema_crossover_9_21",
-        "macd_bollinger_20_2",
-        "rsi_mean_revert_14",
-        "atr_breakout_20_14",
-        "ema_rsi_9_21_14",
-    ):
+    assert_runs_are_what_is_stored(
+        real, "ema_crossover_9_21", "macd_bollinger_20_2", "rsi_mean_revert_14", "atr_breakout_20_14", "ema_rsi_9_21_14"
+    )
+
+
+def assert_runs_are_what_is_stored(real: Warehouse, *signals: str) -> None:
+    instruments = real.value("select count(distinct instrument_id) from backtest.fct_strategy_equity")
+    for signal in signals:
         stored = backtest.stored_signal(real.connection, signal)
         ran = backtest.run(
             real.connection,
@@ -262,7 +263,7 @@ def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
             "and account in ('clean', 'realistic') order by 1, 2",
             signal,
         )
-        assert len(found) == 6
+        assert len(found) == 2 * instruments
         assert [tuple(map(repr, row)) for row in found] == [tuple(map(repr, row)) for row in expected]
         trades = "instrument_id, trade_number, entry_at, exit_at, exit_reason, clean_profit, realistic_profit"
         assert real.query(f"select {trades} from lab.trade where run_id = %s order by 1, 2", ran.run_id) == real.query(
@@ -281,6 +282,68 @@ def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
         assert real.query(f"{equity} lab.equity where run_id = %s", ran.run_id) == real.query(
             f"{equity} backtest.fct_strategy_equity where signal = %s", signal
         )
+
+
+@pytest.fixture(scope="module")
+def ruin(manifest: Any) -> Iterator[Warehouse]:
+    """Days on which shorts are ruined by a gap and a long by a close of zero, built."""
+    warehouse = separate_warehouse("ruin")
+    start = instant("2024-01-01")
+
+    def days(symbol: str, closes: list[float]) -> list[Row]:
+        return [Row(start + timedelta(days=at), close, symbol) for at, close in enumerate(closes)]
+
+    up = [*(9 - at / 20 for at in range(25)), *(7.8 + at / 20 for at in range(40))]
+    down = [9.7 - at / 20 for at in range(1, 26)]
+    after = [9 + math.sin(at / 4) for at in range(60)]
+    crashed = [*up, 9.8, 0, *after]
+    warehouse.load(
+        make_batch(
+            [
+                *days("GAP/USD", [*up, *down, 40, *after]),
+                *days("LATE/USD", [*up, *down, 8.4, 8.3, 40, *after]),
+                *days("NIL/USD", crashed),
+                *days("CALM/USD", [10 + math.sin(at / 9) for at in range(len(crashed))]),
+            ],
+            timeframe="1D",
+        )
+    )
+    warehouse.query("insert into config.signal values ('both', 'ema_crossover', '1D', '{\"fast\": 9, \"slow\": 21}', 'both')")
+    warehouse.build()
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def ruined(ruin: Warehouse) -> Iterator[Warehouse]:
+    """The same, with the command line and dbt pointed at it."""
+    use_database(f"{DATABASE}_ruin")
+    yield ruin
+    use_database(DATABASE)
+
+
+def test_a_close_of_zero_costs_everything_once(ruined: Warehouse) -> None:
+    """-100 % on the bar, nothing after; in the portfolio the part that was in it."""
+    accounts = ("clean", "realistic", "hold", "realistic_hold")
+    for account in accounts:
+        returns = f"select min({account}_return), max({account}_return), count(*) filter (where {account}_return = -1) from"
+        (found,) = ruined.query(
+            f"{returns} backtest.fct_strategy_equity inner join bars.dim_instrument using (instrument_id) "
+            "where symbol = 'NIL/USD' and signal = 'both'"
+        )
+        assert found[0] == -1
+        assert found[1] < 0.1
+        assert found[2] == 1
+    rows = ruined.query(
+        "select symbol, reason, price from backtest.fill inner join bars.dim_instrument using (instrument_id) "
+        "where reason in ('worthless', 'liquidation') and signal = 'both' order by symbol"
+    )
+    assert rows == [("GAP/USD", "liquidation", 40), ("LATE/USD", "liquidation", 40), ("NIL/USD", "worthless", 0)]
+    assert ruined.value("select max(trades) from marts.strategy_leaderboard where symbol = 'NIL/USD' and signal = 'both'") == 1
+
+
+def test_a_run_is_what_is_stored_where_accounts_are_ruined(ruined: Warehouse) -> None:
+    assert_runs_are_what_is_stored(ruined, "both", "ema_crossover_9_21")
 
 
 def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:

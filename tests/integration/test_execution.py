@@ -129,6 +129,33 @@ CASES = {
         [(0, "entry", "long")],
         delisted_after=3,
     ),
+    # 1 / 49 * 49 is not 1: what rounding leaves of the cash would be the account.
+    "a close of zero ends an account that holds only that": Case(
+        [*flat(49, 49), (49, 49, 0, 0), *flat(60, 60, 60)], [(0, "entry", "long"), (3, "entry", "long")]
+    ),
+    "a close of zero ends it without volume, too": Case(
+        [*flat(49, 49), (49, 49, 0, 0, 0), *flat(60, 60)], [(0, "entry", "long"), (3, "exit", "long")], exchange="costly"
+    ),
+    "a close of zero is watched with stops as well": Case(
+        [*flat(49, 49), (49, 49, 0, 0, 0), *flat(60)], [(0, "entry", "long")], {"take_profit": 0.9}
+    ),
+    "an account with cash outlives a close of zero": Case(
+        [*flat(10, 10), (10, 10, 0, 0), *flat(20)], [(0, "entry", "long", 0.25)], {"fraction": 0.25}
+    ),
+    "an exit sells at an open of zero": Case(
+        [*flat(10, 10, 10), (0, 15, 0, 15), *flat(20, 20)],
+        [(0, "entry", "long", 0.5), (2, "exit", "long"), (3, "entry", "long", 0.5)],
+        {"fraction": 0.5},
+    ),
+    "a stop sells at an open of zero": Case(
+        [*flat(10, 10), (0, 15, 0, 15)], [(0, "entry", "long", 0.5)], {"fraction": 0.5, "stop_loss": 0.1}
+    ),
+    "an open of zero calls off an entry": Case([*flat(10), (0, 10, 0, 10), *flat(10)], [(0, "entry", "long")]),
+    "what rounding leaves is not traded with": Case(
+        flat(49, 49, 555, 555, 61, 61),
+        [(0, "entry", "long"), (1, "entry", "long"), (4, "entry", "long")],
+        {"pyramiding": 3},
+    ),
     "orders fill on a finer timeframe": Case(
         [(float(at), at + 0.5, at - 0.5, float(at)) for at in range(100, 172)],
         [(0, "entry", "long"), (1, "exit", "long")],
@@ -343,6 +370,30 @@ EXPECTED: dict[str, list[tuple[float, str, str, float, str]]] = {
         (1, "entry", "long", 100, "signal"),
         (4, "exit", "long", 120, "delisted"),
     ],
+    "a close of zero ends an account that holds only that": [
+        (1, "entry", "long", 49, "signal"),
+        (2, "exit", "long", 0, "worthless"),
+    ],
+    "a close of zero ends it without volume, too": [
+        (1, "entry", "long", 49, "signal"),
+        (2, "exit", "long", 0, "worthless"),
+    ],
+    "a close of zero is watched with stops as well": [
+        (1, "entry", "long", 49, "signal"),
+        (2, "exit", "long", 0, "worthless"),
+    ],
+    "an account with cash outlives a close of zero": [(1, "entry", "long", 10, "signal")],
+    "an exit sells at an open of zero": [
+        (1, "entry", "long", 10, "signal"),
+        (3, "exit", "long", 0, "signal"),
+        (4, "entry", "long", 20, "signal"),
+    ],
+    "a stop sells at an open of zero": [(1, "entry", "long", 10, "signal"), (2, "exit", "long", 0, "stop")],
+    "an open of zero calls off an entry": [],
+    "what rounding leaves is not traded with": [
+        (1, "entry", "long", 49, "signal"),
+        (2, "entry", "long", 555, "signal"),
+    ],
     "orders fill on a finer timeframe": [
         (1, "entry", "long", 124, "signal"),
         (2, "exit", "long", 148, "signal"),
@@ -431,6 +482,25 @@ def test_equity_is_cash_and_what_is_held_at_the_close(results: Results) -> None:
     rows = results["a short mirrors stop and target"]["fct_strategy_equity"]
     assert [row["clean_equity"] for row in rows] == [1, 1, pytest.approx(0.9), pytest.approx(0.9), pytest.approx(1.08)]
     assert [row["clean_drawdown"] for row in rows] == [0, 0, pytest.approx(-0.1), pytest.approx(-0.1), 0]
+
+
+def test_what_is_worth_nothing_stays_so(results: Results) -> None:
+    """No return is divided by what rounding leaves: a close of zero costs everything, once."""
+    for name in (
+        "a close of zero ends an account that holds only that",
+        "a close of zero ends it without volume, too",
+        "a close of zero is watched with stops as well",
+    ):
+        rows = results[name]["fct_strategy_equity"]
+        for account in ("clean", "realistic", "hold", "realistic_hold"):
+            assert [row[f"{account}_equity"] for row in rows[2:]] == [0] * (len(rows) - 2), (name, account)
+            assert [row[f"{account}_return"] for row in rows[2:]] == [-1, *[0] * (len(rows) - 3)], (name, account)
+            assert rows[-1][f"{account}_drawdown"] == -1
+        assert [trade["clean_return"] for trade in results[name]["fct_strategy_trade"]] == [-1]
+    rows = results["an account with cash outlives a close of zero"]["fct_strategy_equity"]
+    assert [row["clean_equity"] for row in rows] == [1, 1, 0.75, 1.25]
+    assert [row["hold_equity"] for row in rows] == [1, 1, 0, 0]
+    assert results["an exit sells at an open of zero"]["fill"][1]["cash"] == 0.5
 
 
 def test_a_walk_is_taken_up_anywhere(traded: tuple[Warehouse, Results]) -> None:

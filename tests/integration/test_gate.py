@@ -316,6 +316,13 @@ def test_zero_volume_is_a_share(warehouse: Warehouse) -> None:
     assert [finding.expectation for finding in result.warnings] == ["zero_volume_share"]
 
 
+def test_prices_of_zero_are_counted_and_said(warehouse: Warehouse) -> None:
+    rows = [Row(START + timedelta(hours=at), price) for at, price in enumerate((10.0, 0.0, 10.0, 0.0))]
+    result = warehouse.load(make_batch([*rows, Row(START, 10.0, "ETH/USDT")]))
+    assert measured(warehouse, result)["zero_price_count"] == 2
+    assert [str(finding) for finding in result.warnings] == ["zero_price_count: BTC/USDT 2 (threshold 0)"]
+
+
 def test_a_measure_without_a_row_is_not_judged(warehouse: Warehouse) -> None:
     warehouse.query("delete from config.expectation")
     assert warehouse.load(make_batch(hours(100, bad=50))).inserted == 50

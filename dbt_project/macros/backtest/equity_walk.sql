@@ -37,7 +37,7 @@ begin
   left join lateral (
     select bar.open, bar.closed_at
     from {{ from.bars }} as bar
-    where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe and {{ is_traded('bar') }}
+    where bar.instrument_id = series_instrument and bar.timeframe = series_timeframe and {{ is_traded('bar') }} and bar.open > 0
     order by bar.closed_at
     limit 1
   ) as first_bar on true
@@ -119,8 +119,13 @@ begin
       state.cash + state.holding * bar.close as clean_equity,
       state.realistic_cash + state.realistic_holding * bar.close
         - {{ borrow_until('state.borrow_per_day', 'state.settled_at', 'bar.closed_at') }} as realistic_equity,
-      case when bar.closed_at >= last.hold_from then last.hold_quantity end as hold_quantity,
-      case when bar.closed_at >= last.hold_from then last.realistic_hold_quantity end as realistic_hold_quantity
+      {#- What has closed at zero once is worth nothing from then on, as it is in the accounts that trade. #}
+      {%- for prefix in ['', 'realistic_'] %}
+      case when bar.closed_at >= last.hold_from then
+        case when min(bar.close) filter (where bar.closed_at >= last.hold_from) over (order by bar.closed_at) > 0
+          then last.{{ prefix }}hold_quantity else 0 end
+      end as {{ prefix }}hold_quantity{{ ',' if not loop.last }}
+      {%- endfor %}
     from state
     cross join lateral {{ bars_of_state(from.bars, ['opened_at', 'closed_at', 'close'], 'greatest(state.closed_at, begins_at)') }} as bar
   ),
@@ -137,9 +142,8 @@ begin
     select
       valued.*
       {%- for account in accounts() %},
-      valued.{{ account }}_equity / nullif(
-        lag(valued.{{ account }}_equity, 1, last.{{ account }}_equity) over bars, 0
-      ) - 1 as {{ account }}_return,
+      {{ account_return('valued.' ~ account ~ '_equity', 'lag(valued.' ~ account ~ '_equity, 1, last.' ~ account ~ '_equity) over bars') }}
+        as {{ account }}_return,
       greatest(last.{{ account }}_peak, max(valued.{{ account }}_equity) over bars) as {{ account }}_peak,
       valued.{{ account }}_equity / greatest(last.{{ account }}_peak, max(valued.{{ account }}_equity) over bars) - 1
         as {{ account }}_drawdown
@@ -176,6 +180,12 @@ $equity$
         and bar.closed_at < state.until_at
       order by bar.closed_at
     )
+{%- endmacro %}
+
+
+{#- What an account returned over a bar: nothing where nothing was left of it before. Of a debt there is no return. -#}
+{% macro account_return(after, before) -%}
+case when {{ before }} > 0 then {{ after }} / {{ before }} - 1 else 0 end
 {%- endmacro %}
 
 

@@ -35,6 +35,7 @@ declare
   high float8;
   low float8;
   close float8;
+  is_traded boolean;
   best float8;
   is_wanted boolean;
   wanted_direction text;
@@ -176,43 +177,46 @@ begin
   {%- if is_sparse %}
   if not has_levels then
     open bars for
-    select distinct on (next_bar.closed_at)
-      next_bar.opened_at, next_bar.closed_at, next_bar.open, next_bar.high, next_bar.low, next_bar.close
-    from {{ from.events }} as fired
-    cross join lateral (
-      select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close
+    select distinct on (seen.closed_at)
+      seen.opened_at, seen.closed_at, seen.open, seen.high, seen.low, seen.close, {{ is_traded('seen') }}
+    from (
+      select next_bar.*
+      from {{ from.events }} as fired
+      cross join lateral (
+        select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close, bar.volume
+        from {{ from.bars }} as bar
+        where
+          bar.instrument_id = series_instrument
+          and bar.timeframe = rules.timeframe
+          and bar.closed_at > fired.known_at
+          and bar.opened_at >= fired.known_at
+          and {{ is_traded('bar') }}
+        order by bar.closed_at
+        limit 1
+      ) as next_bar
+      where fired.instrument_id = series_instrument and fired.timeframe = series_timeframe and fired.signal = series_signal
+      union all
+      select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close, bar.volume
       from {{ from.bars }} as bar
-      where
-        bar.instrument_id = series_instrument
-        and bar.timeframe = rules.timeframe
-        and bar.closed_at > fired.known_at
-        and bar.opened_at >= fired.known_at
-        and {{ is_traded('bar') }}
-      order by bar.closed_at
-      limit 1
-    ) as next_bar
-    where fired.instrument_id = series_instrument and fired.timeframe = series_timeframe and fired.signal = series_signal
-    order by next_bar.closed_at;
+      where bar.instrument_id = series_instrument and bar.timeframe = rules.timeframe and bar.close = 0
+    ) as seen
+    order by seen.closed_at;
   else
   {%- endif %}
     open bars for
-    select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close
+    select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close, {{ is_traded('bar') }}
     from {{ from.bars }} as bar
-    where
-      bar.instrument_id = series_instrument
-      and bar.timeframe = rules.timeframe
-      and bar.closed_at > bars_from
-      and {{ is_traded('bar') }}
+    where bar.instrument_id = series_instrument and bar.timeframe = rules.timeframe and bar.closed_at > bars_from
     order by bar.closed_at;
   {%- if is_sparse %}
   end if;
   {%- endif %}
 
   loop
-    fetch bars into opened_at, closed_at, open, high, low, close;
+    fetch bars into opened_at, closed_at, open, high, low, close, is_traded;
     exit when not found or closed_at > ends_at;
 
-    if event.known_at <= opened_at then
+    if is_traded and event.known_at <= opened_at then
       is_wanted := false;
       while event.known_at <= opened_at loop
         if event.action = 'entry' then
@@ -243,7 +247,7 @@ begin
       {{- levels() | indent(6) }}
     end if;
 
-    if held <> 0 and has_levels then
+    if is_traded and held <> 0 and has_levels then
       if (held = 1 and (low <= nearest_stop or high >= nearest_target))
         or (held = -1 and (high >= nearest_stop or low <= nearest_target)) then
         known_at := null;
@@ -286,6 +290,15 @@ begin
         {{- levels() | indent(8) }}
       end if;
     end if;
+
+    {#- A close that leaves nothing of the account, or less, ends it, whether somebody traded or not. A long falls so low at zero alone. #}
+    if (held = -1 or held = 1 and close = 0) and {{ is_used_up() | indent(6) }} then
+      known_at := null;
+      while cardinality(units) > 0 loop
+        {{- close_unit('1', 'close', "case held when 1 then 'worthless' else 'liquidation' end", 'closed_at') | indent(8) }}
+      end loop;
+      {{- levels() | indent(6) }}
+    end if;
   end loop;
   close bars;
   close events;
@@ -324,9 +337,35 @@ cross join lateral (
 {%- endmacro %}
 
 
-{#- Somebody traded, at a price: orders fill on no other bar. -#}
+{#- Somebody traded: orders fill on no other bar. -#}
 {% macro is_traded(bar) -%}
-{{ bar }}.volume > 0 and {{ bar }}.open > 0
+{{ bar }}.volume > 0
+{%- endmacro %}
+
+
+{#-
+  What rounding leaves of an amount that is all spent, or all owed, is nothing: a part in 10^12 of it. A remainder of 1e-17 would be traded
+  with, and divided by.
+-#}
+{% macro residue(amount) -%}
+1e-12::float8 * {{ amount }}
+{%- endmacro %}
+
+
+{#- Whether the close leaves nothing of one of the accounts. -#}
+{% macro is_used_up() -%}
+(
+  cash + holding * close <= {{ residue('cash') }}
+  or realistic_cash + realistic_holding * close - {{ borrow_until('borrow_per_day', 'settled_at', 'closed_at') }} <= {{ residue('realistic_cash') }}
+)
+{%- endmacro %}
+
+
+{#- Makes of cash that is a residue of an amount nothing. -#}
+{% macro without_residue(cash, amount) %}
+if abs({{ cash }}) <= {{ residue(amount) }} then
+  {{ cash }} := 0;
+end if;
 {%- endmacro %}
 
 
@@ -391,6 +430,8 @@ realistic_quantity := unit.realistic_quantity;
 fee := realistic_quantity * realistic_price * rules.fee;
 cash := cash + unit.direction * quantity * price;
 realistic_cash := realistic_cash + unit.direction * realistic_quantity * realistic_price - fee;
+{{- without_residue('cash', 'quantity * price') }}
+{{- without_residue('realistic_cash', 'realistic_quantity * realistic_price') }}
 units := units[:{{ index }} - 1] || units[{{ index }} + 1:];
 {#- Exactly nothing where nothing is left. #}
 if cardinality(units) = 0 then
@@ -416,20 +457,24 @@ return next;
 {%- endmacro %}
 
 
-{#- Fills an entry at the open, if the account has room and money for it. -#}
+{#- Fills an entry at the open, if it is a price and the account has room and money for it. -#}
 {% macro open_unit() %}
 account := cash + holding * open;
 realistic_account := realistic_cash + realistic_holding * open - {{ borrow_until('borrow_per_day', 'settled_at', 'opened_at') }};
-quantity := least(wanted_fraction * account, account - abs(holding) * open) / open;
+quantity := least(wanted_fraction * account, account - abs(holding) * open) / nullif(open, 0);
 realistic_price := open * (1 + side * rules.slippage);
 realistic_quantity := least(wanted_fraction * realistic_account, realistic_account - abs(realistic_holding) * open)
-  / (realistic_price * (1 + rules.fee));
-if cardinality(units) < rules.pyramiding and wanted_fraction > 0 and quantity > 0 and realistic_quantity > 0 then
+  / nullif(realistic_price * (1 + rules.fee), 0);
+if cardinality(units) < rules.pyramiding and wanted_fraction > 0
+  and quantity > 0 and quantity * open > {{ residue('account') }}
+  and realistic_quantity > 0 and realistic_quantity * open > {{ residue('realistic_account') }} then
   {{- settle('opened_at') | indent(2) }}
   price := open;
   fee := realistic_quantity * realistic_price * rules.fee;
   cash := cash - side * quantity * price;
   realistic_cash := realistic_cash - side * realistic_quantity * realistic_price - fee;
+  {{- without_residue('cash', 'quantity * price') | indent(2) }}
+  {{- without_residue('realistic_cash', 'realistic_quantity * realistic_price') | indent(2) }}
   holding := holding + side * quantity;
   realistic_holding := realistic_holding + side * realistic_quantity;
   last_trade_number := last_trade_number + 1;

@@ -79,6 +79,7 @@ inner join {{ ref('fct_bars') }} as bar
         and bar.closed_at <= ranged.until
 window series as (partition by bar.instrument_id, bar.timeframe order by bar.closed_at);
 alter table {{ work }}bar add primary key (instrument_id, timeframe, closed_at);
+create index on {{ work }}bar (instrument_id, timeframe, closed_at) where close = 0;
 analyze {{ work }}bar;
 create unlogged table {{ work }}series as
 select

@@ -93,8 +93,8 @@ summed as (
 
 
 {#-
-  CTE `metric`: what follows from `summed`. Ratios are null where nothing varies or nothing was lost. A return that is null, after an
-  account of zero, is in no sum, but its bar counts for the growth.
+  CTE `metric`: what follows from `summed`. Ratios are null where nothing varies or nothing was lost. A return that is null is in
+  no sum, but its bar counts for the growth.
 -#}
 {% macro metrics_of_sums(keys) -%}
 {% set by = keys | join(', ') %}

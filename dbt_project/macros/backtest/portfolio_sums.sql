@@ -1,3 +1,9 @@
+{#- What a portfolio returns, in a row that has what its accounts return and what it is worth after: nothing once it is ruined. -#}
+{% macro return_while_it_lives(row, account, bars) -%}
+case when lag({{ row }}.{{ account }}_equity, 1, 1::float8) over {{ bars }} > 0 then {{ row }}.{{ account }}_return else 0 end
+{%- endmacro %}
+
+
 {#- The function that puts together what one trial returned in all instruments, in equal parts every bar anew, as fct_portfolio_equity does. -#}
 {% macro portfolio_sums(name, from) -%}
 {%- set sums = account_sums('realistic') -%}
@@ -20,7 +26,6 @@ begin
     select
       one.closed_at,
       sum(one.value order by span.instrument_id) as total,
-      count(*) filter (where one.value is null) as unknown,
       count(*) filter (where one.is_held) as held
     from {{ from.spans }} as span
     cross join lateral unnest(span.instants, span.returns, span.is_held) as one (closed_at, value, is_held)
@@ -32,10 +37,7 @@ begin
     select
       instant.closed_at,
       coalesce(moved.held, 0) / instant.instruments::float8 as exposure,
-      case
-        when moved.closed_at is null then 0
-        else coalesce(moved.total, 0) / nullif(instant.instruments - moved.unknown, 0)
-      end as realistic_return
+      coalesce(moved.total, 0) / instant.instruments as realistic_return
     from {{ from.instants }} as instant
     left join moved on instant.closed_at = moved.closed_at
   ),
@@ -43,13 +45,16 @@ begin
   compounded as (
     select
       returned.*,
-      backtest.product(1 + coalesce(returned.realistic_return, 0)) over (order by returned.closed_at) as realistic_equity
+      backtest.compounded(1 + returned.realistic_return) over (order by returned.closed_at) as realistic_equity
     from returned
   ),
 
   followed as (
     select
-      compounded.*,
+      compounded.closed_at,
+      compounded.exposure,
+      compounded.realistic_equity,
+      {{ return_while_it_lives('compounded', 'realistic', '(order by compounded.closed_at)') }} as realistic_return,
       compounded.realistic_equity / greatest(1, max(compounded.realistic_equity) over (order by compounded.closed_at)) - 1
         as realistic_drawdown
     from compounded
@@ -60,7 +65,7 @@ begin
     max(closed_at),
     count(*),
     avg(exposure order by closed_at),
-    array_agg(coalesce(realistic_return, 0) order by closed_at)
+    array_agg(realistic_return order by closed_at)
     {%- for sum in sums.values() %},
     {{ sum }}
     {%- endfor %}

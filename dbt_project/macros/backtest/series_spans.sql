@@ -96,8 +96,8 @@ begin
       valued.is_held,
       valued.clean_equity,
       valued.realistic_equity,
-      valued.clean_equity / nullif(valued.clean_before, 0) - 1 as clean_return,
-      valued.realistic_equity / nullif(valued.realistic_before, 0) - 1 as realistic_return,
+      {{ account_return('valued.clean_equity', 'valued.clean_before') }} as clean_return,
+      {{ account_return('valued.realistic_equity', 'valued.realistic_before') }} as realistic_return,
       max(valued.clean_equity) over bars as clean_peak,
       max(valued.realistic_equity) over bars as realistic_peak
     from valued

@@ -8,7 +8,7 @@ with compounded as (
         instruments,
         {%- for account in accounts() %}
             {{ account }}_return,
-            backtest.product(1 + coalesce({{ account }}_return, 0)) over bars as {{ account }}_equity,
+            backtest.compounded(1 + coalesce({{ account }}_return, 0)) over bars as {{ account }}_equity,
         {%- endfor %}
         exposure
     from {{ ref('portfolio_return') }}
@@ -21,7 +21,7 @@ select
     signal,
     instruments,
     {%- for account in accounts() %}
-        {{ account }}_return,
+        {{ return_while_it_lives('compounded', account, 'bars') }} as {{ account }}_return,
         {{ account }}_equity,
         {{ account }}_equity / greatest(1, max({{ account }}_equity) over bars) - 1 as {{ account }}_drawdown,
     {%- endfor %}
