@@ -570,8 +570,8 @@ def leaders(connection: Connection, run_id: int, top: int) -> list[dict[str, Any
         """
         select
             trial.trial, trial.params::text as params, portfolio.sharpe, portfolio.probabilistic_sharpe,
-            portfolio.deflated_sharpe, portfolio.total_return, portfolio.maximum_drawdown, portfolio.trades,
-            portfolio.win_rate, portfolio.profit_factor, metric.clean_sharpe as mean_clean_sharpe,
+            portfolio.deflated_sharpe, portfolio.total_return, portfolio.maximum_drawdown, portfolio.is_ruined,
+            portfolio.trades, portfolio.win_rate, portfolio.profit_factor, metric.clean_sharpe as mean_clean_sharpe,
             metric.sharpe as mean_sharpe
         from lab.trial as trial
         cross join lateral (

@@ -499,7 +499,8 @@ def told(connection: Connection, walk_id: int) -> dict[str, list[dict[str, Any]]
                 """
                 select
                     metric.bars, metric.sharpe, metric.probabilistic_sharpe, metric.total_return,
-                    metric.maximum_drawdown, metric.trades, metric.win_rate, metric.profit_factor, metric.exposure,
+                    metric.maximum_drawdown, metric.is_ruined, metric.trades, metric.win_rate, metric.profit_factor,
+                    metric.exposure,
                     hold.realistic_hold_equity - 1 as hold_return, metric.result_hash
                 from lab.walk_metric as metric
                 cross join lateral (

@@ -171,6 +171,21 @@ def test_metrics_are_the_published_ones(warehouse: Warehouse, shared: Path) -> N
     assert warehouse.query(
         "select cagr, total_return from backtest.portfolio_metric where signal = 'steep' and account = 'clean'"
     ) == [(None, 15)]
+    for at, returned in enumerate((0.5, -1.72, -1.72, 4), start=1):  # two debts are no gain
+        warehouse.query(
+            "insert into backtest.portfolio_return values ('1D', %s, 'ruined', 2, %s, %s, %s, %s, 1)",
+            instant("2024-01-01") + timedelta(days=at), *[returned] * 4,
+        )  # fmt: skip
+    ((returns, equities),) = warehouse.query(
+        "select array_agg(clean_return order by closed_at), array_agg(clean_equity order by closed_at) "
+        "from backtest.fct_portfolio_equity where signal = 'ruined'"
+    )
+    assert returns == [0.5, -1.72, 0, 0]
+    assert equities == [1.5, *[pytest.approx(-1.08)] * 3]
+    assert warehouse.query(
+        "select bars, total_return, cagr, maximum_drawdown, is_ruined from backtest.portfolio_metric "
+        "where signal = 'ruined' and account = 'clean'"
+    ) == [(4, pytest.approx(-2.08), -1, pytest.approx(-1.72), True)]
     metrics = {
         (row["signal"], row["timeframe"]): row
         for row in frame(warehouse, "select * from backtest.portfolio_metric where account = 'clean'").to_dict("records")
@@ -308,7 +323,9 @@ def ruin(manifest: Any) -> Iterator[Warehouse]:
             timeframe="1D",
         )
     )
-    warehouse.query("insert into config.signal values ('both', 'ema_crossover', '1D', '{\"fast\": 9, \"slow\": 21}', 'both')")
+    warehouse.query(
+        "insert into config.signal values ('both', 'ema_crossover', '1D', '{\"fast\": 9, \"slow\": 21}', 'both')"
+    )
     warehouse.build()
     yield warehouse
     warehouse.close()
@@ -339,11 +356,66 @@ def test_a_close_of_zero_costs_everything_once(ruined: Warehouse) -> None:
         "where reason in ('worthless', 'liquidation') and signal = 'both' order by symbol"
     )
     assert rows == [("GAP/USD", "liquidation", 40), ("LATE/USD", "liquidation", 40), ("NIL/USD", "worthless", 0)]
-    assert ruined.value("select max(trades) from marts.strategy_leaderboard where symbol = 'NIL/USD' and signal = 'both'") == 1
+    assert (
+        ruined.value("select max(trades) from marts.strategy_leaderboard where symbol = 'NIL/USD' and signal = 'both'") == 1
+    )
 
 
 def test_a_run_is_what_is_stored_where_accounts_are_ruined(ruined: Warehouse) -> None:
     assert_runs_are_what_is_stored(ruined, "both", "ema_crossover_9_21")
+
+
+def test_two_debts_are_no_gain(ruined: Warehouse) -> None:
+    """A portfolio of two shorts that gaps ruin has ended with the first, in a run as in the view of it, and says so."""
+    ran = backtest.run(
+        ruined.connection,
+        backtest.Wanted(
+            "ema_crossover", "1D", {"fast": [9], "slow": [21]}, "both", symbols=["GAP/USD", "LATE/USD"],
+            since=instant("2024-03-01"),
+        ),
+        manifest=ruined.manifest,
+    )  # fmt: skip
+    (portfolio,) = ruined.query(
+        "select total_return, maximum_drawdown, is_ruined from lab.portfolio_metric where run_id = %s", ran.run_id
+    )
+    equity = [
+        value
+        for (value,) in ruined.query(
+            "select realistic_equity from lab.portfolio_equity where run_id = %s order by closed_at", ran.run_id
+        )
+    ]
+    ended = next(at for at, value in enumerate(equity) if value <= 0)
+    assert equity[ended:] == [equity[ended]] * (len(equity) - ended)
+    assert equity[ended] < -0.5
+    assert ended < len(equity) - 50
+    assert portfolio == (equity[-1] - 1, pytest.approx(equity[-1] / max(equity) - 1), True)
+    flagged = ruined.query(
+        "select distinct symbol, is_ruined from marts.strategy_leaderboard "
+        "where signal = 'both' and scope = 'instrument' order by symbol"
+    )
+    assert flagged == [("CALM/USD", False), ("GAP/USD", True), ("LATE/USD", True), ("NIL/USD", True)]
+
+
+def test_folds_after_a_ruin_do_not_compound_it(untouched: Warehouse) -> None:
+    """A walk that is ruined in one fold has ended, whatever its next fold begins with."""
+    connection = untouched.connection
+    with connection.transaction(force_rollback=True):
+        connection.execute("set local session_replication_role = replica")  # without the runs that rows of lab refer to
+        for fold, values in ((1, [1.5, -0.5]), (2, [-2, -2])):
+            connection.execute(
+                "insert into lab.fold select 1, %s, null, now(), now(), now(), %s, %s, 1, '{}', '', 1, 1", (fold, fold, fold)
+            )
+            for at, value in enumerate(values):
+                connection.execute(
+                    "insert into lab.equity values (%s, 1, 1, %s, %s, %s, 1)",
+                    (fold, instant("2024-01-01") + timedelta(days=2 * fold + at), value, value),
+                )
+        rows = connection.execute(
+            "select realistic_return, realistic_equity, realistic_drawdown from lab.walk_equity order by closed_at"
+        ).fetchall()
+    assert [row[0] for row in rows] == [0.5, pytest.approx(-4 / 3), 0, 0]
+    assert [row[1] for row in rows] == [1.5, *[pytest.approx(-0.5)] * 3]
+    assert rows[-1][2] == pytest.approx(-4 / 3)
 
 
 def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,16 @@ CASES = {
         [(0, "entry", "long")],
         delisted_after=3,
     ),
+    "a short ends where closing it takes all": Case(
+        [*flat(100, 100), (100, 250, 100, 240), *flat(50)], [(0, "entry", "short"), (2, "entry", "short")], exchange="costly"
+    ),
+    "a gap beyond a short's account leaves a debt": Case(
+        [*flat(9, 9), (40, 40, 40, 40), *flat(8, 8, 8)],
+        [(0, "entry", "short"), (2, "entry", "short"), (3, "entry", "short")],
+    ),
+    "a close ends a short without volume, too": Case(
+        [*flat(9, 9), (40, 40, 40, 40, 0), *flat(8, 8)], [(0, "entry", "short"), (2, "entry", "short")]
+    ),
     # 1 / 49 * 49 is not 1: what rounding leaves of the cash would be the account.
     "a close of zero ends an account that holds only that": Case(
         [*flat(49, 49), (49, 49, 0, 0), *flat(60, 60, 60)], [(0, "entry", "long"), (3, "entry", "long")]
@@ -370,6 +380,19 @@ EXPECTED: dict[str, list[tuple[float, str, str, float, str]]] = {
         (1, "entry", "long", 100, "signal"),
         (4, "exit", "long", 120, "delisted"),
     ],
+    # Where buying back at 0.5 % more, with 1 % of fees and 2 % for each of two days, takes all: not at 200.
+    "a short ends where closing it takes all": [
+        (1, "entry", "short", 100, "signal"),
+        (2, "exit", "short", 1.96 * 99.5 / (1.005 * 1.01), "liquidation"),
+    ],
+    "a gap beyond a short's account leaves a debt": [
+        (1, "entry", "short", 9, "signal"),
+        (2, "exit", "short", 40, "liquidation"),
+    ],
+    "a close ends a short without volume, too": [
+        (1, "entry", "short", 9, "signal"),
+        (2, "exit", "short", 40, "liquidation"),
+    ],
     "a close of zero ends an account that holds only that": [
         (1, "entry", "long", 49, "signal"),
         (2, "exit", "long", 0, "worthless"),
@@ -501,6 +524,19 @@ def test_what_is_worth_nothing_stays_so(results: Results) -> None:
     assert [row["clean_equity"] for row in rows] == [1, 1, 0.75, 1.25]
     assert [row["hold_equity"] for row in rows] == [1, 1, 0, 0]
     assert results["an exit sells at an open of zero"]["fill"][1]["cash"] == 0.5
+
+
+def test_a_ruined_account_is_dead_and_its_debt_is_shown(results: Results) -> None:
+    """It trades no more, whatever is signalled; nothing grows it, and closing it was part of what ruined it."""
+    fill = results["a short ends where closing it takes all"]["fill"][-1]
+    assert fill["realistic_cash"] == 0
+    assert fill["cash"] > 0.05
+    rows = results["a short ends where closing it takes all"]["fct_strategy_equity"]
+    assert [row["realistic_equity"] for row in rows[2:]] == [0, 0]
+    for name in ("a gap beyond a short's account leaves a debt", "a close ends a short without volume, too"):
+        rows = results[name]["fct_strategy_equity"]
+        assert [row["clean_equity"] for row in rows[2:]] == [pytest.approx(2 - 40 / 9)] * (len(rows) - 2)
+        assert [row["clean_return"] for row in rows[2:]] == [pytest.approx(1 - 40 / 9), *[0] * (len(rows) - 3)]
 
 
 def test_a_walk_is_taken_up_anywhere(traded: tuple[Warehouse, Results]) -> None:

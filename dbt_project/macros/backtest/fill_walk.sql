@@ -248,8 +248,11 @@ begin
     end if;
 
     if is_traded and held <> 0 and has_levels then
+      if held = -1 then
+        liquidation := {{ liquidation_price() }};
+      end if;
       if (held = 1 and (low <= nearest_stop or high >= nearest_target))
-        or (held = -1 and (high >= nearest_stop or low <= nearest_target)) then
+        or (held = -1 and (high >= least(nearest_stop, liquidation) or low <= nearest_target)) then
         known_at := null;
         at_unit := 1;
         while at_unit <= cardinality(units) loop
@@ -503,7 +506,14 @@ end if;
 {%- endmacro %}
 
 
-{#- The direction that is held and the levels that the next bar may touch first; a short ends where its account does. -#}
+{#- The price at which buying back what is short takes all that the account has: with slippage, fees, and borrowing until the bar is over. -#}
+{% macro liquidation_price() -%}
+(realistic_cash - {{ borrow_until('borrow_per_day', 'settled_at', 'closed_at') }})
+  / (-realistic_holding * (1 + rules.slippage) * (1 + rules.fee))
+{%- endmacro %}
+
+
+{#- The direction that is held and the levels of its units that the next bar may touch first. -#}
 {% macro levels() %}
 if cardinality(units) = 0 then
   held := 0;
@@ -511,14 +521,10 @@ else
   held := units[1].direction;
   nearest_stop := null;
   nearest_target := null;
-  liquidation := case when held = -1 then realistic_cash / -realistic_holding end;
   for nth in 1..cardinality(units) loop
     nearest_stop := held * greatest(held * nearest_stop, held * units[nth].stop_price);
     nearest_target := held * least(held * nearest_target, held * units[nth].target_price);
   end loop;
-  if held = -1 then
-    nearest_stop := least(nearest_stop, liquidation);
-  end if;
 end if;
 {%- endmacro %}
 

@@ -149,6 +149,7 @@ metric as (
         bars,
         exposure,
         equity - 1 as total_return,
+        equity <= 0 as is_ruined,
         cagr,
         sqrt(variance * bars_per_year) as volatility,
         sharpe_per_bar * sqrt(bars_per_year) as sharpe,

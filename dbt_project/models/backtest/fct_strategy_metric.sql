@@ -2,7 +2,7 @@
 
 {%- set columns = [
     'first_closed_at', 'last_closed_at', 'bars', 'exposure', 'total_return', 'cagr', 'volatility', 'sharpe', 'sortino', 'calmar',
-    'maximum_drawdown', 'skewness', 'kurtosis', 'probabilistic_sharpe'
+    'maximum_drawdown', 'skewness', 'kurtosis', 'probabilistic_sharpe', 'is_ruined'
 ] %}
 
 with metric as (

@@ -21,6 +21,7 @@ with metric as (
                 max({{ name }}) filter (where account = '{{ account }}') as {{ prefix }}_{{ name }},
             {%- endfor %}
         {%- endfor %}
+        bool_or(is_ruined) filter (where account = 'realistic') as is_ruined,
         max(profit_factor) filter (where account = 'realistic') as profit_factor
     from {{ ref('fct_strategy_metric') }}
     group by scope, signal, timeframe, instrument_id
@@ -56,7 +57,8 @@ select
         {%- endfor %}
     {%- endfor %}
     metric.instrument_id,
-    live.params_hash is not null as is_live
+    live.params_hash is not null as is_live,
+    metric.is_ruined
 from metric
 left join {{ ref('dim_signal') }} as signal on metric.signal = signal.signal
 left join {{ ref('dim_instrument') }} as instrument on metric.instrument_id = instrument.instrument_id
