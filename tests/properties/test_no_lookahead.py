@@ -156,8 +156,8 @@ def test_an_order_that_fills_before_it_was_known_is_caught(manifest: Any, small:
     project = leaking_project(
         tmp_path,
         "macros/backtest/fill_walk.sql",
-        "if event.known_at <= opened_at then\n      is_wanted := false;\n      while event.known_at <= opened_at loop",
-        "if event.known_at <= closed_at then\n      is_wanted := false;\n      while event.known_at <= closed_at loop",
+        "event.known_at <= opened_at then\n      is_wanted := false;\n      while event.known_at <= opened_at loop",
+        "event.known_at <= closed_at then\n      is_wanted := false;\n      while event.known_at <= closed_at loop",
     )
     use_database(DATABASE)
     create_database(DATABASE, small)
