@@ -13,6 +13,7 @@ from psycopg.types.multirange import Multirange
 from psycopg.types.range import TimestamptzRange
 
 from expectations.gate import MEASURE_NAMES, Inspected, inspect, record, reject, unsettled
+from expectations.remedies import REMEDIES
 from expectations.verdict import Finding, Profile
 from ingest import quarantine
 from ingest.batch import Batch, Candles, Rejected, instant
@@ -104,8 +105,9 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
             rejected += kept
         rejected.sort(key=lambda row: row.row_number)
         _report(connection, batch, clock, inspected, rejected, result)
+        outside = _outside_session(connection, clock) if inspected.verdict.stopping else None
     if inspected.verdict.stopping:
-        raise _stopped(batch, inspected, result)
+        raise _stopped(batch, inspected, result, outside)
     return result
 
 
@@ -139,15 +141,50 @@ def _report(
     )
 
 
-def _stopped(batch: Batch, inspected: Inspected, result: Promoted) -> GateError:
+def _stopped(batch: Batch, inspected: Inspected, result: Promoted, outside: str | None) -> GateError:
     bad = ", ".join(f"{count:,} {reason}" for reason, count in result.quarantined.most_common(3))
     found = "; ".join(str(finding) for finding in inspected.verdict.stopping)
+    reasons = [reason for reason, _ in result.quarantined.most_common()] + [
+        finding.expectation for finding in inspected.verdict.stopping
+    ]
+    example = next((row for row in result.examples if row.reason == reasons[0]), None)
+    value = outside
+    if example is not None:
+        opened_at = (example.candle or {}).get("opened_at")
+        shown = (
+            example.value if example.value is not None else f"{opened_at}: {example.record}" if opened_at else example.record
+        )
+        value = f"row {example.row_number}: {shown[:120]}"
+    remedy = next((f"{REMEDIES[reason]}; " for reason in reasons if reason in REMEDIES), "")
     return GateError(
         f"{batch.origin}: stopped by the gate, none of its {len(inspected.candles):,} good rows was loaded: {found}"
-        + (f"; bad rows, now in raw.quarantine: {bad}" if bad else ""),
-        hint=f"titan gate show {result.batch_id} says more; if the candles are right, edit config.expectation",
+        + (f"; bad rows, now in raw.quarantine: {bad}" if bad else "")
+        + (f", e.g. {value}" if value else ""),
+        hint=f"{remedy}titan gate show {result.batch_id} says more; if the candles are right, edit config.expectation",
         batch_id=result.batch_id,
     )
+
+
+def _outside_session(connection: Connection, clock: Clock) -> str | None:
+    """One landed candle in which the session is closed, in its local time."""
+    query = sql.SQL(
+        """
+        with special_day as ({special_days})
+
+        select {closed_at} at time zone {zone} from landing left join special_day on special_day.date = {trading_date}
+        where {is_outside} order by 1 limit 1
+        """
+    ).format(
+        special_days=clock.special_days,
+        closed_at=clock.closed_at,
+        zone=sql.Literal(clock.session.timezone),
+        trading_date=clock.trading_date,
+        is_outside=clock.is_outside_session,
+    )
+    row: Any = connection.execute(query).fetchone()
+    if row is None:
+        return None
+    return f"the candle closing {row[0]:%Y-%m-%d %H:%M} {clock.session.timezone}, where {clock.session.session_id} is closed"
 
 
 def _make_current(

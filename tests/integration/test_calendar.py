@@ -239,8 +239,11 @@ def test_a_candle_on_a_holiday_is_kept_warned_of_and_in_no_bar(warehouse: Wareho
 def test_a_market_around_the_clock_in_a_session_is_stopped_whole(warehouse: Warehouse) -> None:
     start = instant("2024-01-06")
     rows = [Row(start + timedelta(minutes=at), 100) for at in range(3 * 1440)]
-    with pytest.raises(GateError, match=r"none of its 4,320 good rows was loaded: outside_session_share"):
+    with pytest.raises(
+        GateError, match=r"outside_session_share.*, e\.g\. the candle closing 2024-01-05 19:01 America/N"
+    ) as stop:
         warehouse.load(make_batch(rows, timeframe="1m", session="EQUITY"))
+    assert "--session" in str(stop.value.hint)
     for table in ("ohlcv", "instrument", "observed"):
         assert warehouse.value(f"select count(*) from raw.{table}") == 0
 

@@ -159,7 +159,7 @@ def hours(count: int, *, bad: int = 0, symbol: str = "BTC/USDT", start: datetime
 
 def test_a_batch_with_too_many_bad_rows_is_stopped_whole_and_said(warehouse: Warehouse) -> None:
     with pytest.raises(
-        GateError, match=r"none of its 80 good rows was loaded: bad_row_share.*20 volume_is_not_neg"
+        GateError, match=r"none of its 80 good rows was loaded: bad_row_share.*20 volume_is_not_negative, e\.g\. row 1: "
     ) as caught:
         warehouse.load(make_batch(hours(100, bad=20)))
     assert warehouse.value("select count(*) from raw.ohlcv") == 0
