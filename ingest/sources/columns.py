@@ -144,7 +144,8 @@ def _counts_rows(data: Data, at: int) -> bool:
     numbers = data.first_numbers(at, _FIRST_ROWS)
     if not len(numbers) or not np.all(np.isfinite(numbers) & (np.abs(numbers) < 1e8) & (numbers == np.floor(numbers))):
         return False
-    return bool(np.gcd.reduce(np.diff(np.unique(numbers)).astype("i8")) % 60 != 0) or len(np.unique(numbers)) < 2
+    steps = np.diff(np.unique(numbers)).astype("i8")
+    return len(steps) > 0 and bool(np.gcd.reduce(steps) % 60 != 0)
 
 
 def _add_up_and_down(header: Sequence[str], folded: list[str], data: Data, position: dict[str, int]) -> None:
