@@ -89,3 +89,20 @@ def delete(
             (instrument_id,),
         )
         return Deleted(batch_id, instrument_id, timeframes, deleted, emptied.rowcount > 0)
+
+
+def delete_exchange(connection: Connection, exchange: str) -> list[Deleted]:
+    """Delete every candle of an exchange, an instrument after the other, all in one transaction."""
+    with connection.transaction():
+        connection.execute(WRITER_LOCK)
+        found: list[Any] = connection.execute(
+            """
+            select symbol, market_type from raw.instrument
+            where
+                exchange = %s
+                and exists (select from raw.ohlcv where ohlcv.instrument_id = instrument.instrument_id)
+            order by instrument_id
+            """,
+            (exchange,),
+        ).fetchall()
+        return [delete(connection, exchange=exchange, symbol=symbol, market_type=market) for symbol, market in found]

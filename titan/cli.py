@@ -300,18 +300,26 @@ def _load_exit(report: Any) -> ExitCode:
 
 @app.command("delete")
 def delete_command(
-    symbol: Annotated[str, typer.Option(help="BASE/QUOTE.")],
-    exchange: Annotated[str, typer.Option(help="The source.")],
+    symbol: Annotated[str | None, typer.Option(help="BASE/QUOTE.")] = None,
+    exchange: Annotated[str | None, typer.Option(help="The source.")] = None,
     market: Annotated[str, typer.Option(help="spot, perpetual, future or index.")] = "spot",
     timeframe: Annotated[str | None, typer.Option(help="Only candles of this timeframe.")] = None,
     since: Annotated[str | None, typer.Option(help="Only candles that open at this time, UTC, or later.")] = None,
     until: Annotated[str | None, typer.Option(help="Only candles that open before this time, UTC.")] = None,
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="The synthetic market, all of it.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete candles; their last version stays in raw.ohlcv_revision, and the next build forgets them.
 
     Example: titan delete --exchange binance --symbol BTC/USDT --since 2024-01-01 --yes
     """
+    if synthetic:
+        if symbol or exchange or timeframe or since or until or market != "spot":
+            raise UsageError("--synthetic takes all of the synthetic market", hint="leave the other options out, but --yes")
+        _delete_synthetic(yes)
+        return
+    if not (symbol and exchange):
+        raise UsageError("name the --exchange and the --symbol", hint="or take out the synthetic market: --synthetic")
     from ingest.deletion import delete
 
     name = parse_timeframe(timeframe).name if timeframe else None
@@ -334,6 +342,18 @@ def delete_command(
     output.out.print(f"{done.deleted:,} candles deleted (batch {done.batch_id})", markup=False)
     if done.is_empty:
         output.out.print(f"{symbol} has none left: its next load may choose another timeframe", markup=False)
+
+
+def _delete_synthetic(is_sure: bool) -> None:
+    from ingest.deletion import delete_exchange
+    from ingest.sources.synthetic import EXCHANGE
+
+    if not is_sure:
+        typer.confirm("Delete all candles of the synthetic market?", abort=True)
+    with connect() as connection, output.progress("deleting the synthetic market"):
+        done = delete_exchange(connection, EXCHANGE)
+    candles = sum(one.deleted for one in done)
+    output.out.print(f"{candles:,} synthetic candles of {len(done):,} instruments deleted; titan build forgets them")
 
 
 @app.command("build")

@@ -249,6 +249,10 @@ def _load(progressed: Progressed, progress: Progress) -> None:
     with connect() as connection:
         if request.paths:
             progressed.report = load_files(connection, request.paths, FileOptions(), progress)
+            if SYNTHETIC in status.exchanges(connection):
+                progressed.report.remarks.append(
+                    "the synthetic market is here as well; titan delete --synthetic takes it out"
+                )
         elif request.is_subscribed:
             progressed.report = load_subscriptions(connection, progress)
         else:
@@ -261,7 +265,7 @@ def _load_market(connection: Connection, request: Request, progress: Progress) -
     if held_exchanges == {SYNTHETIC}:
         remark = (
             "the database holds the synthetic market, so it stays synthetic "
-            "(point PGDATABASE or TITAN_HOME elsewhere, or delete its instruments, to load real candles)"
+            "(titan delete --synthetic takes it out; or point PGDATABASE or TITAN_HOME elsewhere, to load real candles)"
         )
         return _load_made_up(connection, remark)
     since = datetime(request.since.year, request.since.month, request.since.day, tzinfo=UTC)

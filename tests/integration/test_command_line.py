@@ -117,6 +117,28 @@ def test_load_build_status_delete(warehouse: Warehouse, tmp_path: Path) -> None:
     assert json.loads(titan("status", "--json").stdout)["behind"] != []
 
 
+@pytest.mark.usefixtures("quick_builds")
+def test_the_synthetic_market_is_taken_out_and_nothing_else(warehouse: Warehouse, tmp_path: Path) -> None:
+    assert titan("load", "synthetic", "--symbols", "3", "--bars", "5").returncode == 0
+    assert titan("load", "synthetic", "--symbols", "1", "--bars", "5", "--timeframe", "1h").returncode == 0
+    path = tmp_path / "binance_BTCUSD_1d.csv"  # a name that the synthetic market has, too
+    path.write_text(CANDLES)
+    assert "titan delete --synthetic" in titan("run", str(path)).stdout
+    real = warehouse.query(
+        "select * from raw.ohlcv inner join raw.instrument using (instrument_id) where exchange = 'binance'"
+    )
+    assert len(real) == 8
+    done = titan("delete", "--synthetic", "--yes")
+    assert (done.returncode, done.stdout) == (0, "20 synthetic candles of 3 instruments deleted; titan build forgets them\n")
+    assert warehouse.query("select * from raw.ohlcv inner join raw.instrument using (instrument_id)") == real
+    assert warehouse.value("select count(*) from raw.ohlcv_revision") == 20
+    warehouse.build()
+    assert warehouse.query(
+        "select distinct exchange from bars.fct_bars inner join bars.dim_instrument using (instrument_id)"
+    ) == [("binance",)]
+    assert titan("delete", "--synthetic", "--yes").stdout.startswith("0 synthetic candles of 0 instruments")
+
+
 def test_quarantined_rows_exit_with_three_and_are_shown(warehouse: Warehouse, tmp_path: Path) -> None:
     path = tmp_path / "binance_BTCUSDT_1d.csv"
     path.write_text(CANDLES + "2024-01-09,9,1,9,9,1\n")
@@ -134,6 +156,8 @@ def test_quarantined_rows_exit_with_three_and_are_shown(warehouse: Warehouse, tm
         (["load", "synthetic", "--timeframe", "7x"], 2, "unknown timeframe '7x'"),
         (["load", "exchange", "binance", "--symbols", "BTC/USDT", "--since", "then"], 2, "'then' is no date"),
         (["delete", "--exchange", "x", "--symbol", "Y", "--yes"], 2, "there is no spot Y of x"),
+        (["delete", "--symbol", "Y", "--yes"], 2, "name the --exchange and the --symbol"),
+        (["delete", "--synthetic", "--symbol", "Y", "--yes"], 2, "--synthetic takes all of the synthetic market"),
         (["frobnicate"], 2, "No such command"),
     ],
 )
@@ -168,6 +192,7 @@ def test_run_on_files_ends_with_a_line_to_connect_with(warehouse: Warehouse, tmp
     result = titan("run", str(path))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "8 rows read, 8 new" in result.stdout
+    assert "synthetic" not in result.stdout
     assert "tests passed" in result.stdout
     assert result.stdout.strip().splitlines()[-1] == f"Connect with: {Settings.from_environment().url}"
 
