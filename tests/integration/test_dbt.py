@@ -9,6 +9,8 @@ from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
 
 from ingest.sources.synthetic import synthetic_batch
 from tests.warehouse import Warehouse
+from titan.errors import BuildError
+from titan.migrate import available
 
 
 def test_an_invocation_leaves_the_next_one_no_more_to_do(warehouse: Warehouse) -> None:
@@ -17,6 +19,20 @@ def test_an_invocation_leaves_the_next_one_no_more_to_do(warehouse: Warehouse) -
     for _ in range(2):
         warehouse.build("--select", "dim_timeframe")
     assert len(DEFAULT_BASE_BEHAVIOR_FLAGS) == known
+
+
+def test_a_build_says_which_migrations_its_database_lacks(warehouse: Warehouse) -> None:
+    """After an update of the checkout alone; and with an older checkout on a newer database."""
+    newest = available()[-1]
+    warehouse.query("delete from ops.migration where version = %s", newest.version)
+    with pytest.raises(BuildError, match=f"lacks the migrations {newest.version:04d}_{newest.name}: run `titan db start`"):
+        warehouse.build("--select", "dim_timeframe")
+    warehouse.query("insert into ops.migration values (%s, %s, %s)", newest.version, newest.name, newest.sha256)
+    warehouse.query("insert into ops.migration values (9000, 'of_next_year', '')")
+    with pytest.raises(BuildError, match="has the migrations 9000_of_next_year, which this checkout does not know"):
+        warehouse.build("--select", "dim_timeframe")
+    warehouse.query("delete from ops.migration where version = 9000")
+    warehouse.build("--select", "dim_timeframe")
 
 
 def test_no_number_depends_on_the_time_zone_of_the_session(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
