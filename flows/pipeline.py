@@ -112,9 +112,9 @@ def _is_worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 def _state(progressed: Progressed) -> State[Any]:
     told = "; ".join(f"{name}: {error}" for name, error in progressed.errors.items())
+    failed = "; ".join(f"{origin}: {error}" for origin, error in progressed.report.failed)
     if progressed.code == ExitCode.FAILED:
-        failed = "; ".join(f"{origin}: {error}" for origin, error in progressed.report.failed)
         return Failed(message=told or failed)
     if progressed.code == ExitCode.PARTIAL:
-        return Completed(name=PARTIAL, message=told or f"{progressed.report.quarantined} rows in quarantine")
+        return Completed(name=PARTIAL, message=told or failed or f"{progressed.report.quarantined} rows in quarantine")
     return Completed(message="done")

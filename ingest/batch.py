@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from titan.errors import SourceError
+
 PRICE_COLUMNS = ("open", "high", "low", "close")
 NULLABLE_COLUMNS = ("quote_volume", "trade_count")
 
@@ -66,7 +68,8 @@ class Batch:
     came to no answer; None for a file that covers no more than from the first open to the last close of each of its symbols.
     A piecemeal batch holds candles picked one by one: it observes no more than their own periods, and measures of the whole
     say nothing of it. A series of its own, as a file holds one, does not revise most of another one's candles. `unfinished`
-    counts rows that the source itself marks as such; they are left out. `record_of` gives the original text of a row.
+    counts rows that the source itself marks as such; they are left out. `record_of` gives the original text of a row,
+    `cut_short` why there are fewer than were asked for.
     """
 
     source: str
@@ -84,6 +87,7 @@ class Batch:
     is_piecemeal: bool = False
     is_series_of_its_own: bool = False
     unfinished: int = 0
+    cut_short: SourceError | None = None
 
     @property
     def answered(self) -> list[tuple[datetime, datetime]]:

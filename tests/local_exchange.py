@@ -8,22 +8,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlparse
 
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 STEPS = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000}
 
 
+class Fault(NamedTuple):
+    """An answer that is none. A truncated one ends in the middle of its body."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = {}  # noqa: RUF012 (a default of a tuple's, which nobody writes)
+    is_truncated: bool = False
+
+
 class LocalExchange:
     """Its candles by (symbol, opening in ms); `faults` are answered first, one a request for candles, in their order.
+
+    `market_faults` are those of the request for its markets; None stands for an answer as usual.
 
     It may answer for no more than `window` milliseconds from where it is asked, or its `newest` ones whatever it is asked.
     """
 
     def __init__(self) -> None:
         self.candles: dict[str, dict[int, list[Any]]] = {}
-        self.faults: list[tuple[int, bytes]] = []
+        self.faults: list[Fault | None] = []
+        self.market_faults: list[Fault | None] = []
         self.window: int | None = None
         self.newest: int | None = None
         self.requests = 0
@@ -39,13 +51,15 @@ class LocalExchange:
                 opened, price, price, price, price, "2.5", opened + STEPS[interval] - 1, "99.5", 7, "1", "1", "0",
             ]  # fmt: skip
 
-    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, bytes]:
+    def answer(self, path: str, query: dict[str, list[str]]) -> Fault:
         if path.endswith("/exchangeInfo"):
-            return 200, json.dumps({"timezone": "UTC", "symbols": [_market(name) for name in self.candles]}).encode()
+            if self.market_faults and (fault := self.market_faults.pop(0)):
+                return fault
+            return Fault(200, json.dumps({"timezone": "UTC", "symbols": [_market(name) for name in self.candles]}).encode())
         if path.endswith("/klines"):
             self.requests += 1
-            if self.faults:
-                return self.faults.pop(0)
+            if self.faults and (fault := self.faults.pop(0)):
+                return fault
             since, limit = int(query.get("startTime", ["0"])[0]), int(query.get("limit", ["500"])[0])
             until = int(query.get("endTime", [2**62])[0])
             until = min(until, since + self.window - 1) if self.window else until
@@ -53,8 +67,8 @@ class LocalExchange:
             rows = [row for opened, row in candles if since <= opened <= until][:limit]
             if self.newest:
                 rows = [row for _, row in candles][-self.newest :]
-            return 200, json.dumps(rows).encode()
-        return 404, b'{"code": -1, "msg": "no such page"}'
+            return Fault(200, json.dumps(rows).encode())
+        return Fault(404, b'{"code": -1, "msg": "no such page"}')
 
     def ccxt_options(self) -> str:
         """What makes ccxt's binance talk to this one."""
@@ -85,18 +99,19 @@ def local_exchange() -> Iterator[LocalExchange]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlparse(self.path)
-            status, body = exchange.answer(parts.path, parse_qs(parts.query))
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            answer = exchange.answer(parts.path, parse_qs(parts.query))
+            self.send_response_only(answer.status)  # without the time of day, which may be among the headers
+            for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer.body) * (2 if answer.is_truncated else 1)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(answer.body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     exchange.url = f"http://127.0.0.1:{server.server_port}"
     try:

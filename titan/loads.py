@@ -170,7 +170,10 @@ def load_exchange(
     since: datetime,
     progress: Progress = lambda text: None,
 ) -> LoadReport:
-    """Load the candles of an exchange's symbols since an instant, one batch a symbol."""
+    """Load the candles of an exchange's symbols since an instant, one batch a symbol; one that fails does not stop others.
+
+    Raises the first one's error when all of them fail.
+    """
     report = LoadReport()
 
     def on_page(symbol: str, reached: datetime) -> None:
@@ -181,10 +184,17 @@ def load_exchange(
     source = ExchangeSource(exchange.lower())
     source.check(symbols, period)
     preload()
+    errors: list[TitanError] = []
     for symbol in symbols:
-        batch = source.fetch(symbol, period, since, on_page)
-        if promoted := _promote(connection, batch, report):
-            _tell_of_late_beginning(promoted, batch, since)
+        try:
+            batch = source.fetch(symbol, period, since, on_page)
+            if promoted := _promote(connection, batch, report):
+                _tell_of_late_beginning(promoted, batch, since)
+        except TitanError as error:
+            errors.append(error)
+            report.failed.append((f"{exchange} {symbol} {period.name}", error))
+    if errors and len(errors) == len(symbols):
+        raise errors[0]
     return report
 
 
@@ -228,7 +238,9 @@ def load_subscriptions(connection: Connection, progress: Progress = lambda text:
                 period = parse_timeframe(one.timeframe)
                 since = one.since if one.reached is None else one.reached - OVERLAP * timedelta(seconds=period.seconds)
                 source.check([one.symbol], period)
-                _promote(connection, source.fetch(one.symbol, period, since), report)
+                batch = source.fetch(one.symbol, period, since)
+                if (promoted := _promote(connection, batch, report)) and one.reached is None:
+                    _tell_of_late_beginning(promoted, batch, since)
             except TitanError as error:
                 report.failed.append((f"{exchange} {one.symbol} {one.timeframe}", error))
     if unreachable and not report.promoted:
@@ -253,7 +265,10 @@ def load_synthetic(
 
 
 def _promote(connection: Connection, batch: Batch, report: LoadReport) -> Promoted | None:
-    """One batch; one that the gate stops does not stop the others."""
+    """One batch; one that the gate stops does not stop the others, and one that was cut short is loaded and has failed."""
+    if batch.cut_short:
+        event(log, "batch cut short", logging.WARNING, origin=batch.origin, error=str(batch.cut_short))
+        report.failed.append((batch.origin, batch.cut_short))
     try:
         promoted = promote(connection, batch)
     except GateError as error:

@@ -18,7 +18,7 @@ import tenacity
 
 from expectations import data_docs, results
 from ingest.quarantine import count_by_reason
-from ingest.sources.exchange import ExchangeUnreachableError
+from ingest.sources.exchange import ExchangeUnreachableError, RateLimitedError
 from ingest.sources.files import FileOptions
 from ingest.sources.synthetic import EXCHANGE as SYNTHETIC
 from titan import status
@@ -134,8 +134,13 @@ Attempt = Callable[[Step, Callable[[], None]], None]
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether trying again may help: the server or the exchange was away. A mistake stays one."""
-    return isinstance(error, DatabaseUnavailableError | ExchangeUnreachableError | psycopg.OperationalError)
+    """Whether trying again may help: the server or the exchange was away. A mistake stays one.
+
+    So does an exchange that asks to be left alone: its own waits are over, and asking again at once makes them longer.
+    """
+    return not isinstance(error, RateLimitedError) and isinstance(
+        error, DatabaseUnavailableError | ExchangeUnreachableError | psycopg.OperationalError
+    )
 
 
 def attempt_here(step: Step, once: Callable[[], None]) -> None:
@@ -274,7 +279,7 @@ def _load_market(connection: Connection, request: Request, progress: Progress) -
     except ExchangeUnreachableError as error:
         if held_exchanges:
             return LoadReport(remarks=[f"{error}; going on with the candles that are here"])
-        return _load_made_up(connection, f"{request.exchange} cannot be reached: using the synthetic market instead")
+        return _load_made_up(connection, f"{error}: using the synthetic market instead")
 
 
 def _load_made_up(connection: Connection, remark: str) -> LoadReport:

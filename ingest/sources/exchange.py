@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ingest.batch import NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Candles, Market, Rejected, empty_candles
-from ingest.sources.paging import DAY, Paging, RefusedError, Row, Span, moment
+from ingest.batch import NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, plain
+from ingest.sources.calls import Caller, ExchangeUnreachableError, RateLimitedError
+from ingest.sources.paging import DAY, Paging, Row, Span, is_time, moment
 from ingest.timeframes import TIMEFRAMES, Timeframe
 from titan.errors import SourceError, UsageError
 
-ATTEMPTS = 4
+__all__ = ["ExchangeSource", "ExchangeUnreachableError", "RateLimitedError"]
+
 PAGE_LIMIT = 1000
 TIMEOUT_MS = 10_000
 _MARKET_TYPES = {"spot": "spot", "swap": "perpetual", "future": "future"}
@@ -28,21 +30,18 @@ _MARKET_TYPES = {"spot": "spot", "swap": "perpetual", "future": "future"}
 _EXTRA_FIELDS = dict.fromkeys(("binance", "binanceus", "binanceusdm"), (7, 8))  # quote volume, number of trades
 
 
-class ExchangeUnreachableError(SourceError):
-    """The exchange did not answer at all, as opposed to answering no."""
-
-
 class ExchangeSource:
     """One exchange, its markets known.
 
     `TITAN_CCXT_<EXCHANGE>` may hold ccxt's own options as JSON (a proxy, another host). Raises UsageError for an exchange
-    that does not exist, ExchangeUnreachableError when there is no answer, SourceError when the answer is an error.
+    that does not exist, and what a Caller raises.
     """
 
     def __init__(self, exchange_id: str) -> None:
         self._id = exchange_id
         self._exchange = _open(exchange_id)
-        self._markets: dict[str, Any] = _call(exchange_id, self._exchange.load_markets)
+        self._call = Caller(self._exchange, time.sleep)
+        self._markets = self._call(_read_markets, self._exchange.load_markets)
 
     def check(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
         """Raise UsageError for a symbol or a timeframe that the exchange does not have."""
@@ -64,9 +63,9 @@ class ExchangeSource:
         since: datetime,
         on_page: Callable[[str, datetime], None] = lambda symbol, reached: None,
     ) -> Batch:
-        """The finished candles of a symbol from `since` to now.
+        """The finished candles of a symbol from `since` to now, or to where the answers ended: `cut_short` says why then.
 
-        Raises ExchangeUnreachableError when there is no answer, SourceError when it is an error or no candles.
+        Raises what a Caller raises when no candle has come before.
         """
         market = self._markets[symbol]
         market_type = _MARKET_TYPES.get(str(market.get("type")))
@@ -81,20 +80,29 @@ class ExchangeSource:
             limit=self._limit(symbol),
         )
         rows: list[Row] = []
-        for page in paging.pages():
-            rows += page
-            on_page(symbol, moment(page[-1][0]))
-        return self._batch(Market(self._id, market_type, timeframe.name), symbol, since, as_of, rows, paging)
+        cut_short: SourceError | None = None
+        try:
+            for page in paging.pages():
+                rows += page
+                on_page(symbol, moment(page[-1][0]))
+        except SourceError as error:
+            if not rows:
+                raise
+            cut_short = error
+        batch = self._batch(Market(self._id, market_type, timeframe.name), symbol, since, as_of, rows, paging)
+        if cut_short:
+            batch.cut_short = SourceError(
+                f"{len(rows):,} candles are loaded, up to {moment(paging.answered[-1][1]):%Y-%m-%d %H:%M}, the rest is not: "
+                f"{cut_short}",
+                hint=cut_short.hint,
+            )
+        return batch
 
     def _batch(
         self, market: Market, symbol: str, since: datetime, as_of: datetime, rows: list[Row], paging: Paging
     ) -> Batch:
         timeframe = TIMEFRAMES[market.timeframe]
         rows = sorted(rows, key=itemgetter(0))  # of a candle that came twice, the later answer stays the later one
-        try:
-            candles = _candles(rows)
-        except (TypeError, ValueError, IndexError, OverflowError) as error:
-            raise SourceError(f"{self._id} {symbol}: its answer holds what is no candle: {error}") from error
         end = int(as_of.timestamp() * 1000)
         records = [*rows, *paging.strays]
         answered = _periods(paging.answered, timeframe) or [(since, max(since, _last_boundary(as_of, timeframe)))]
@@ -103,7 +111,7 @@ class ExchangeSource:
             origin=f"{self._id} {symbol} {timeframe.name} since {since.date()}",
             market=market,
             symbols=[symbol],
-            candles=candles,
+            candles=_candles(rows),
             rows_read=len(records),
             record_of=lambda number: json.dumps(records[number - 1]),
             as_of=as_of,
@@ -114,11 +122,8 @@ class ExchangeSource:
         )
 
     def _ask(self, symbol: str, timeframe: Timeframe, cursor: int, until: int | None) -> list[Row]:
-        end = {} if until is None else {"until": until}
-        rows: list[Row] = _call(
-            self._id, self._exchange.fetch_ohlcv, symbol, timeframe.ccxt_name, cursor, self._limit(symbol), end
-        )
-        return rows
+        fetch, name, limit = self._exchange.fetch_ohlcv, timeframe.ccxt_name, self._limit(symbol)
+        return self._call(_read_rows, fetch, symbol, name, cursor, limit, {} if until is None else {"until": until})
 
     def _limit(self, symbol: str) -> int:
         """How many candles are asked for at once: what ccxt knows of the exchange, a page at most."""
@@ -137,7 +142,8 @@ def _open(exchange_id: str) -> Any:
         raise UsageError(f"{variable} is not JSON: {error}") from error
     if not isinstance(options, dict):
         raise UsageError(f"{variable} is no JSON object", hint='for example {"proxies": {"https": "…"}}')
-    exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options})
+    settings = {"enableRateLimit": True, "enableLastJsonResponse": True, "timeout": TIMEOUT_MS}
+    exchange = getattr(ccxt, exchange_id)({**settings, **options})
     if not exchange.has.get("fetchOHLCV"):
         raise UsageError(f"{exchange_id} offers no candles")
     fields = _EXTRA_FIELDS.get(exchange_id, ())
@@ -150,39 +156,20 @@ def _open(exchange_id: str) -> Any:
     return exchange
 
 
-def _call(exchange_id: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call ccxt, trying again after what may pass (time-outs, 429, 5xx), at growing intervals."""
-    import ccxt
-
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return function(*arguments)
-        except ccxt.NetworkError as error:
-            if attempt == ATTEMPTS or _is_hopeless(error):
-                raise ExchangeUnreachableError(
-                    f"{exchange_id} cannot be reached: {_first_line(error)}",
-                    hint="is there a way to the internet?",
-                ) from error
-            time.sleep(0.5 * 2**attempt)
-        except ccxt.BaseError as error:
-            raise RefusedError(f"{exchange_id} refused: {_first_line(error)}") from error
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise SourceError(f"{exchange_id} sent an answer that cannot be read: {error}") from error
-    raise AssertionError("unreachable")
+def _read_markets(markets: dict[str, Any]) -> dict[str, Any]:
+    if not markets:
+        raise ValueError("no markets")
+    return markets
 
 
-def _is_hopeless(error: Exception) -> bool:
-    """Whether the host's name cannot even be resolved: no use in waiting."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if any(word in str(cause) for word in ("NameResolution", "Name or service", "name resolution", "getaddrinfo")):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _read_rows(rows: list[Row]) -> list[Row]:
+    """The rows, if they are candles, and the times of some can be times. Raises ValueError or TypeError otherwise."""
+    if len({len(row) for row in rows}) > 1 or any(len(row) < 6 for row in rows):
+        raise ValueError("rows of other lengths than candles have")
+    if rows and not any(is_time(row[0], _now()) for row in rows):
+        raise ValueError(f"no candle opens at {rows[0][0]!r}")
+    _candles([[0, *row[1:]] for row in rows])
+    return rows
 
 
 def _candles(rows: list[Row]) -> Candles:
@@ -201,11 +188,14 @@ def _candles(rows: list[Row]) -> Candles:
 
 def _reject(row: Row, number: int, symbol: str, end: int) -> Rejected:
     """A candle without a time that may be: there is no place for it."""
-    opened_at = row[0]
-    is_later = isinstance(opened_at, int | float) and opened_at > end
+    is_later = isinstance(row[0], int | float) and row[0] > end
     reason = "is_not_in_the_future" if is_later else "time_is_readable"
-    candle = {"opened_at": None, **dict(zip((*PRICE_COLUMNS, "volume"), row[1:6], strict=True))}
-    return Rejected(number, reason, str(opened_at), json.dumps(row), symbol, candle)
+    (candle,) = plain(_candles([[0, *row[1:]]]))
+    return Rejected(number, reason, str(row[0]), json.dumps(row), symbol, candle_of(candle, ["opened_at"]))
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def _shortest_period(timeframe: Timeframe) -> int:

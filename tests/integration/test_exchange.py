@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ingest.sources.exchange import ExchangeUnreachableError
-from tests.local_exchange import SINCE, STEPS, LocalExchange
+from tests.commands import titan
+from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
 from tests.warehouse import Warehouse
-from titan.errors import SourceError, UsageError
+from titan.errors import ExitCode, UsageError
 from titan.loads import LoadReport, load_exchange
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
@@ -62,7 +64,7 @@ def test_a_quiet_stretch_is_passed_by_what_the_exchange_answers_for(warehouse: W
 def test_an_empty_page_is_asked_for_again(warehouse: Warehouse, exchange: LocalExchange) -> None:
     since = this_hour() - timedelta(hours=1500)
     exchange.add("ETHUSDT", since, "1h", [float(at % 50 + 1) for at in range(1500)])
-    exchange.faults = [(200, b"[]")]
+    exchange.faults = [Fault(200, b"[]")]
     report = load(warehouse, "ETH/USDT", "1h", since)
     assert (report.promoted[0].inserted, report.promoted[0].notices) == (1500, [])
 
@@ -98,24 +100,43 @@ def test_the_unfinished_candle_is_left_out(warehouse: Warehouse, exchange: Local
     assert (report.promoted[0].inserted, report.promoted[0].unfinished, report.quarantined) == (2, 1, 0)
 
 
-def test_passing_faults_are_waited_out(warehouse: Warehouse, exchange: LocalExchange) -> None:
-    exchange.faults = [(429, b'{"code": -1003, "msg": "Too many requests"}'), (503, b"busy"), (500, b"{}")]
-    assert load(warehouse).promoted[0].inserted == 5
-
-
 def test_an_exchange_that_stays_down_is_said_in_one_line(warehouse: Warehouse, exchange: LocalExchange) -> None:
-    exchange.faults = [(503, b"busy")] * 20
-    with pytest.raises(ExchangeUnreachableError, match="binance cannot be reached") as failure:
+    exchange.faults = [Fault(503, b"busy")] * 20
+    with pytest.raises(
+        ExchangeUnreachableError, match=r"binance cannot be reached: .* 503 Service Unavailable busy"
+    ) as failure:
         load(warehouse)
     assert "\n" not in str(failure.value)
     assert warehouse.value("select count(*) from raw.load_batch") == 0
 
 
-def test_truncated_json_is_an_error_and_nothing_lands(warehouse: Warehouse, exchange: LocalExchange) -> None:
-    exchange.faults = [(200, b'[[1704067200000, "1"')] * 20
-    with pytest.raises(SourceError):
-        load(warehouse)
-    assert warehouse.value("select count(*) from raw.ohlcv") == 0
+def test_what_came_before_a_page_that_fails_for_ever_is_kept(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    """2,000 candles of two pages were lost with the third."""
+    exchange.add("ETHUSDT", SINCE, "1h", [float(at % 50 + 1) for at in range(2500)])
+    exchange.faults = [None, None, *[Fault(503, b"busy")] * 4]
+    arguments = ("load", "exchange", "binance", "--symbols", "ETH/USDT", "--timeframe", "1h", "--since", "2024-01-01")
+    result = titan(*arguments, "--json")
+    assert result.returncode == ExitCode.PARTIAL
+    told = json.loads(result.stdout)
+    assert [batch["inserted"] for batch in told["promoted"]] == [2000]
+    (failed,) = told["failed"]
+    reached = SINCE + timedelta(hours=2000)
+    assert failed["origin"] == "binance ETH/USDT 1h since 2024-01-01"
+    assert failed["error"].startswith(
+        f"2,000 candles are loaded, up to {reached:%Y-%m-%d %H:%M}, the rest is not: binance cannot be reached: "
+    )
+    assert observed_of(warehouse) == [(SINCE, reached)]
+    report = load(warehouse, "ETH/USDT", "1h", reached)
+    assert (report.promoted[0].inserted, report.failed) == (500, [])
+    assert [start for start, _ in observed_of(warehouse)] == [SINCE]
+
+
+def test_a_symbol_that_fails_does_not_stop_the_others(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    exchange.add("ETHUSDT", SINCE, "1d", [10.0] * 5)
+    exchange.faults = [Fault(200, b"null")] * 4
+    report = load_exchange(warehouse.connection, "binance", ["BTC/USDT", "ETH/USDT"], "1d", SINCE)
+    assert [batch.symbols for batch in report.promoted] == [["ETH/USDT"]]
+    assert [origin for origin, _ in report.failed] == ["binance BTC/USDT 1D"]
 
 
 def test_a_revised_candle_becomes_a_revision(warehouse: Warehouse, exchange: LocalExchange) -> None:
