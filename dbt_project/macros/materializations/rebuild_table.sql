@@ -32,23 +32,15 @@
     {% endfor %}
     analyze {{ aside }}{% if config.get('analyze') %} ({{ config.get('analyze') | join(', ') }}){% endif %};
   {% endcall %}
-  {% do lock_swap() %}
   {% call statement('swap', fetch_result=true) %}
     select unnest(ops.swap_table('{{ relation.schema }}', '{{ relation.identifier }}', '{{ aside.identifier }}'))
   {% endcall %}
   {% for left_behind in load_result('swap').table.rows %}
     {% do exceptions.warn(
-      left_behind[0] ~ ' cannot read the new columns of ' ~ node ~ ' and still shows the previous table until it is redefined') %}
+      left_behind[0] ~ ' still shows the previous table of ' ~ node ~ ': it cannot read the new columns, or belongs to a role'
+      ~ ' that the build may not act for; it does until it is redefined') %}
   {% endfor %}
   {% call statement('redefined') %}
     {{ feed_redefined(node, definition_hash) }}
-  {% endcall %}
-{% endmacro %}
-
-
-{#- Two tables under one view: each swap would hold its own and wait, for the view's sake, for the other's. One at a time. -#}
-{% macro lock_swap() %}
-  {% call statement('lock_swap') %}
-    select pg_advisory_xact_lock(hashtext('titan'), hashtext('swap'))
   {% endcall %}
 {% endmacro %}

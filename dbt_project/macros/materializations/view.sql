@@ -19,7 +19,6 @@
   {% set definition_hash = local_md5(sql ~ load_result('foundations').table.rows[0][0]) %}
   {% set plan = feed_plan(node, parents, definition_hash) %}
   {% if plan.reason in ['first build', 'full refresh', 'definition changed'] %}
-    {% do lock_swap() %}
     {% call statement('main') %}
       {% if config.get('contract').enforced %}{{ get_assert_columns_equivalent(sql) }}{% endif %}
       select ops.replace_view('{{ node }}', $view${{ sql }}$view$);
