@@ -16,7 +16,7 @@ import typer
 from ingest.timeframes import parse_timeframe
 from titan import cli_backtest, cli_strategy, output
 from titan.database import connect
-from titan.errors import BuildError, ExitCode, TitanError, UsageError
+from titan.errors import ExitCode, TitanError, UsageError
 from titan.log import configure, is_json, log
 from titan.options import Json, instant
 from titan.settings import Settings
@@ -379,8 +379,8 @@ def _dbt(command: str, arguments: list[str]) -> None:
         begun = time.monotonic()
         result = invoke(command, arguments, on_start=progress)
     output.show_build(result, time.monotonic() - begun)
-    if result.failed:
-        raise BuildError(f"{len(result.failed)} of {len(result.nodes)} failed", hint="logs/dbt.log has the whole story")
+    if error := result.failure():
+        raise error
 
 
 @app.command("status")

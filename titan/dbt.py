@@ -5,7 +5,9 @@ Importing dbt takes seconds of CPU, so it is imported where it runs: commands th
 
 from __future__ import annotations
 
+import itertools
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +35,11 @@ class NodeResult:
     failures: int
     sql: str
 
+    @property
+    def reason(self) -> str:
+        """The message in a line, as the database or the project put it."""
+        return reason(self.message)
+
 
 @dataclass
 class Invocation:
@@ -48,6 +55,19 @@ class Invocation:
     def of_kind(self, *kinds: str) -> list[NodeResult]:
         """The nodes of the given kinds: model, test, unit_test."""
         return [node for node in self.nodes if node.kind in kinds]
+
+    def failure(self) -> BuildError | None:
+        """What failed, by name, with the reason of the first; None where nothing did."""
+        if not self.failed:
+            return None
+        first = self.failed[0]
+        names = ", ".join(node.name for node in self.failed[:3])
+        more = f" and {len(self.failed) - 3} more" if len(self.failed) > 3 else ""
+        command = "run" if first.kind == "model" else "test"
+        return BuildError(
+            f"{names}{more} failed: {first.reason}",
+            hint=f"dbt {command} --select {first.name} tries it alone, and writes its statements to logs/dbt.log",
+        )
 
 
 def invoke(
@@ -71,14 +91,14 @@ def invoke(
     with in_environment(), _flags_as_they_were():
         outcome = runner.invoke([command, *_options(project), *arguments])
     if outcome.exception is not None:
-        raise BuildError(f"dbt {command}: {outcome.exception}") from outcome.exception
+        raise BuildError(f"dbt {command}: {reason(str(outcome.exception))}") from outcome.exception
     results = getattr(outcome.result, "results", None)
     if results is None:
         return Invocation()
     invocation = Invocation([_node(result) for result in results if result.node.resource_type != "operation"])
     hooks = [result for result in results if result.node.resource_type == "operation" and result.status == "error"]
     if hooks:
-        raise BuildError(f"dbt {command}: {hooks[0].message}")
+        raise BuildError(f"dbt {command}: {reason(str(hooks[0].message))}")
     event(
         log,
         "dbt ended",
@@ -107,8 +127,18 @@ def _flags_as_they_were() -> Iterator[None]:
 
 
 def _options(project: Path) -> list[str]:
-    """The project, and nothing on the console: results are told by us, logs/dbt.log has the rest."""
+    """The project, and nothing on the console or in logs/dbt.log: results are told by us."""
     return ["--log-level", "none", "--project-dir", str(project), "--profiles-dir", str(project)]
+
+
+def reason(message: str) -> str:
+    """What dbt says of a failure, in a line: without its own heading, the server's call stack, and where dbt put the SQL."""
+    lines = [line.strip() for line in message.strip().splitlines()]
+    if len(lines) > 1 and re.fullmatch(r"(\w+ )+Error( in .*)?", lines[0]):
+        del lines[0]
+    kept = itertools.takewhile(lambda line: not line.startswith(("CONTEXT:", "compiled code at", "> ")), lines)
+    told = " ".join(line for line in kept if line and line != "^" and not re.match(r"LINE \d+: ", line))
+    return re.sub(r"\.? (DETAIL|HINT): +", ". ", told)
 
 
 def parse_manifest(project: Path = REPOSITORY) -> Any:
@@ -118,7 +148,7 @@ def parse_manifest(project: Path = REPOSITORY) -> Any:
     with _flags_as_they_were():
         outcome = dbtRunner().invoke(["parse", *_options(project)])
     if outcome.exception is not None:
-        raise BuildError(f"dbt parse: {outcome.exception}") from outcome.exception
+        raise BuildError(f"dbt parse: {reason(str(outcome.exception))}") from outcome.exception
     return outcome.result
 
 

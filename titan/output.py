@@ -174,8 +174,7 @@ def show_build(invocation: Invocation, seconds: float) -> None:
         passed = sum(node.status == "pass" for node in tests)
         out.print(f"{passed} of {len(tests)} tests passed in {seconds:.1f} s")
     for node in invocation.failed:
-        first = (node.message.strip().splitlines() or [""])[0]
-        out.print(f"  {node.kind} {node.name}: {node.status}: {first}", style="red", markup=False)
+        out.print(f"  {node.kind} {node.name}: {node.status}: {node.reason}", style="red", markup=False)
 
 
 def show_backtest(ran: Any, best: list[dict[str, Any]], worth: str) -> None:

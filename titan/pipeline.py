@@ -333,12 +333,7 @@ def _invoke(command: str, progress: Progress) -> Any:
 
 
 def _raise_failures(result: Any) -> None:
-    if result.failed:
-        names = ", ".join(node.name for node in result.failed[:3])
-        more = f" and {len(result.failed) - 3} more" if len(result.failed) > 3 else ""
-        error = BuildError(
-            f"{names}{more} failed: {result.failed[0].message.strip()}", hint="logs/dbt.log has the whole story"
-        )
+    if error := result.failure():
         raise _lost_or(error)
 
 

@@ -8,6 +8,7 @@ import pytest
 from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
 
 from ingest.sources.synthetic import synthetic_batch
+from tests.commands import titan
 from tests.warehouse import Warehouse
 from titan.errors import BuildError
 from titan.migrate import available
@@ -43,3 +44,22 @@ def test_no_number_depends_on_the_time_zone_of_the_session(warehouse: Warehouse,
     assert warehouse.value("select count(*) from signals.fct_signals") > 0
     monkeypatch.setenv("PGOPTIONS", "-c timezone=America/New_York")
     warehouse.assert_incremental_equals_full()
+
+
+@pytest.mark.usefixtures("quick_builds")
+def test_a_build_that_fails_says_what_the_database_said(warehouse: Warehouse) -> None:
+    warehouse.query(
+        """
+        create function ops.fill_disk() returns trigger language plpgsql as $$
+        begin
+            raise exception 'could not extend file "base/1/2": No space left on device'
+            using errcode = 'disk_full', hint = 'Check free disk space.';
+        end $$;
+        create trigger fill_disk before insert on ops.change for each row execute function ops.fill_disk()
+        """
+    )
+    result = titan("build", "--full-refresh", "--select", "dim_timeframe", TITAN_LOG="text")
+    said = 'could not extend file "base/1/2": No space left on device. Check free disk space.'
+    assert result.returncode == 1
+    assert f"model dim_timeframe: error: {said}" in result.stdout
+    assert result.stderr.startswith(f"error: dim_timeframe failed: {said}\n  dbt run --select dim_timeframe")
