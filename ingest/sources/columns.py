@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ingest.batch import PRICE_COLUMNS
-from ingest.sources.numbers import PLAIN, Style, style_of
 from ingest.sources.proofs import Data, is_clock, is_date, is_quote_volume
 from ingest.sources.times import MISSING
 from titan.errors import SourceError
@@ -74,7 +73,6 @@ class Columns:
     is_aggregator: bool = False  # CoinMarketCap's layouts: one coin, priced in US dollars
     stamp: str | None = None
     of_volume: str | None = None
-    style: Style = PLAIN
     notes: tuple[str, ...] = ()
 
 
@@ -100,7 +98,7 @@ def assign_columns(header: Sequence[str], data: Data, *, may_lack_volume: bool =
     _refuse_gaps(header, position, data.where, may_lack_volume=may_lack_volume)
     _refuse_doubles(header, folded, position, data.where)
     numbers = [position[role] for role in _NUMBERS if role in position]
-    data.use(style_of([data.columns[at] for at in numbers], data.where))
+    data.prove_style(numbers)
     notes += [*data.style.notes, *_settle_volumes(_candidates(names["volume"], folded, {}), folded, header, data, position)]
     if "closed_at" in position and "opened_at" in position:
         del position["closed_at"]  # the open decides; the close says nothing more
@@ -109,7 +107,7 @@ def assign_columns(header: Sequence[str], data: Data, *, may_lack_volume: bool =
     of_volume = folded[position["volume"]][len("volume") :] if position.get("volume") in named else None
     ignored = tuple(name.strip() for at, name in enumerate(header) if at not in position.values() and name.strip())
     stamp = dialect.stamp if dialect else None
-    return Columns(position, ignored, bool({"marketcap", "sno"} & set(folded)), stamp, of_volume, data.style, tuple(notes))
+    return Columns(position, ignored, bool({"marketcap", "sno"} & set(folded)), stamp, of_volume, tuple(notes))
 
 
 def _candidates(names: Sequence[str], folded: Sequence[str], position: dict[str, int]) -> list[int]:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ingest.batch import instant
-from ingest.sources.times import MISSING, Microseconds
+from ingest.sources.times import Microseconds
 from ingest.timeframes import Timeframe
 from titan.errors import UsageError
 
@@ -37,10 +37,10 @@ def implied(stem: str, opened_at: Microseconds, timeframe: Timeframe, timezone: 
     nothing is missing that is longer than the longest hole inside.
     """
     found = re.search(rf"(?:^|[^0-9A-Za-z]){_PERIOD}$", stem)
-    known = np.unique(opened_at[opened_at != MISSING])
     span = _span(found[0].strip("-_ ."), timezone) if found else None
-    if span is None or len(known) < 2:
+    if span is None or len(opened_at) < 2:
         return None
+    known = np.sort(opened_at)
     length = timedelta(seconds=timeframe.seconds)
     first, last = instant(known[0]), instant(known[-1]) + length
     longest = timedelta(microseconds=int(np.diff(known).max())) - length

@@ -19,7 +19,7 @@ from ingest.sources.columns import ROLES, Columns, assign_columns
 from ingest.sources.containers import Piece
 from ingest.sources.layouts import prove_layout
 from ingest.sources.names import NameTells, given_name, is_name, parse_market, read_name, split_symbol, stem_of
-from ingest.sources.numbers import read_counts, read_numbers
+from ingest.sources.numbers import read_counts
 from ingest.sources.proofs import Data
 from ingest.sources.tables import Table, read_table
 from ingest.sources.times import (
@@ -81,6 +81,7 @@ class _Read:
     stem: str
     table: Table
     columns: Columns
+    data: Data
     exchange: str
     market_type: str
     timeframe: Timeframe
@@ -124,7 +125,7 @@ def _read(piece: Piece, options: FileOptions) -> _Read:
         raise SourceError(f"{label}: a header and no rows below it")
     if options.exchange is not None:
         given_name(options.exchange, "--exchange")
-    columns = _columns(table, label, options)
+    columns, data = _columns(table, label, options)
     told = _told(piece, table, columns, options)
     exchange = (options.exchange or told.exchange or ("coinmarketcap" if columns.is_aggregator else "")).lower()
     series, symbols, unnamed = _symbols(label, table, columns, options, told, exchange)
@@ -147,6 +148,7 @@ def _read(piece: Piece, options: FileOptions) -> _Read:
         stem_of(piece.path.name),
         table,
         columns,
+        data,
         exchange,
         market_type,
         timeframe,
@@ -163,17 +165,17 @@ def _batch(read: _Read, options: FileOptions, session: Session, members: Sequenc
     """The candles of the symbols that trade in one session."""
     table, columns = read.table, read.columns
     opened_at, notes = _opened_at(read, options, session)
-    is_member = np.isin(read.series, members)
+    is_member = np.isin(read.series, members) if len(members) < len(read.symbols) else np.ones(len(read.series), dtype=bool)
     candles = empty_candles(len(read.series))
     candles["row_number"] = table.row_numbers
-    candles["series"] = np.searchsorted(members, read.series)
+    candles["series"] = np.searchsorted(members, read.series) if len(members) > 1 else 0
     candles["opened_at"] = opened_at
     symbols = [read.symbols[at] for at in members]
     faults = _Faults(table, read.symbols, read.series, is_member & ~read.is_unfinished)
     faults.add(read.unnamed, "has_a_symbol", columns.position.get("symbol"))
     is_no_date = (opened_at == MISSING) | (opened_at < FIRST_TIME) | (opened_at > LAST_TIME)
     faults.add(is_no_date, "time_is_readable", read.time_column, "opened_at")
-    _fill_numbers(candles, table, columns, faults, read.label)
+    _fill_numbers(candles, read.data, columns, faults)
 
     market = Market(read.exchange or UNNAMED_EXCHANGE, read.market_type, read.timeframe.name, session.session_id)
     details = {
@@ -208,15 +210,16 @@ def _batch(read: _Read, options: FileOptions, session: Session, members: Sequenc
     )
 
 
-def _columns(table: Table, label: str, options: FileOptions) -> Columns:
+def _columns(table: Table, label: str, options: FileOptions) -> tuple[Columns, Data]:
     """Which column is which: by the header, or where there is none by what the columns hold."""
+    data = Data(table.columns, label)
     if table.header is not None:
-        return assign_columns(table.header, Data(table.columns, label), may_lack_volume=options.no_volume)
-    position, source = prove_layout(table.columns, label)
+        return assign_columns(table.header, data, may_lack_volume=options.no_volume), data
+    position, source = prove_layout(data)
     table.notes.append(f"no header: the columns hold what {source} do")
     position = {role: at for role, at in position.items() if role in ROLES}
     position.pop("closed_at", None)
-    return Columns(position, ())
+    return Columns(position, ()), data
 
 
 def _with_volume_of_quote(label: str, columns: Columns, symbols: list[str], options: FileOptions) -> Columns:
@@ -451,28 +454,24 @@ def _opened_at(read: _Read, options: FileOptions, session: Session) -> tuple[npt
     return values, notes
 
 
-def _fill_numbers(candles: Candles, table: Table, columns: Columns, faults: _Faults, label: str) -> None:
+def _fill_numbers(candles: Candles, data: Data, columns: Columns, faults: _Faults) -> None:
     for name in (*PRICE_COLUMNS, "volume"):
         if name not in columns.position:
             continue
-        column = table.columns[columns.position[name]]
-        values, is_bad = read_numbers(column, columns.style, may_be_scaled=name == "volume")
+        values, is_bad = data.read(columns.position[name])
         if len(values) and is_bad.all():
-            raise SourceError(f"{label}: {name} is no number in any row, e.g. {str(column[0])!r}", hint="write it as 1234.5")
+            text = str(data.columns[columns.position[name]][0])
+            raise SourceError(f"{data.where}: {name} is no number in any row, e.g. {text!r}", hint="write it as 1234.5")
         candles[name] = values
         faults.add(is_bad, "volume_is_a_number" if name == "volume" else "price_is_a_number", columns.position[name], name)
     for name in ("quote_volume", "trade_count"):
         if name not in columns.position:
             continue
-        column = table.columns[columns.position[name]]
+        column = data.columns[columns.position[name]]
         is_absent = pa.compute.equal(pa.compute.utf8_trim_whitespace(column), "").to_numpy(zero_copy_only=False)
         numbers: npt.NDArray[Any]
-        numbers, is_bad = (
-            read_counts(column, columns.style)
-            if name == "trade_count"
-            else read_numbers(column, columns.style, may_be_scaled=True)
-        )
-        is_bad &= ~is_absent
+        numbers, is_bad = read_counts(column, data.style) if name == "trade_count" else data.read(columns.position[name])
+        is_bad = is_bad & ~is_absent
         candles[name] = np.where(is_absent, 0, numbers)
         candles[f"has_{name}"] = ~is_absent
         faults.add(is_bad, f"{name}_is_a_number", columns.position[name], name)

@@ -6,10 +6,8 @@ only when the layouts that are left agree on every price and volume. Another lay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import pyarrow as pa
 
 from ingest.batch import PRICE_COLUMNS
 from ingest.sources.proofs import (
@@ -65,12 +63,12 @@ LAYOUTS = (
 )
 
 
-def prove_layout(columns: Sequence[pa.Array], where: str) -> tuple[dict[str, int], str]:
+def prove_layout(data: Data) -> tuple[dict[str, int], str]:
     """Position of each role, and whose layout it is.
 
     Raises SourceError where no known layout holds, or several do that read the values differently.
     """
-    data = Data(list(columns), where)
+    columns, where = data.columns, data.where
     found: dict[tuple[bytes, ...], tuple[dict[str, int], str]] = {}
     for layout in LAYOUTS:
         roles = layout.cut(len(columns))

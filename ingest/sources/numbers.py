@@ -34,11 +34,11 @@ class Style:
 PLAIN = Style()
 
 
-def style_of(columns: Sequence[pa.Array], where: str) -> Style:
-    """The style that the numbers of these columns prove. Raises SourceError for one that can be read in two ways."""
-    odd = [column for column in map(_trimmed, columns) if _cast(column) is None]
-    if not odd:
-        return PLAIN
+def style_of(odd: Sequence[pa.Array], plain: Sequence[pa.Array], where: str) -> Style:
+    """The style that the columns prove that are not written plainly, beside those that are. Raises SourceError for one that
+    can be read in two ways.
+    """
+    odd = [_trimmed(column) for column in odd]
     notes: list[str] = []
     currencies = {found[0] for column in odd for text in _distinct(column) if (found := re.search(r"[$€£¥₿]", text))}
     if len(currencies) > 1:
@@ -54,8 +54,8 @@ def style_of(columns: Sequence[pa.Array], where: str) -> Style:
         raise SourceError(f"{where}: numbers written in two ways: {points[0]!r} and {commas[0]!r}", hint=_HINT)
     fraction = next((text for column in bare for text in _distinct(column) if _FRACTION.fullmatch(text)), None)
     if commas:
-        plain = [text for column in columns if _cast(_trimmed(column)) is not None for text in _dotted(column)]
-        if other := fraction or next(iter(plain), None):
+        dotted = [text for column in plain for text in _dotted(column)]
+        if other := fraction or next(iter(dotted), None):
             raise SourceError(f"{where}: numbers written in two ways: {commas[0]!r} and {other!r}", hint=_HINT)
         return Style("fraction", (*notes, f"a comma begins the fraction, as in {commas[0]!r}"))
     if points or (fraction and either):
@@ -65,18 +65,23 @@ def style_of(columns: Sequence[pa.Array], where: str) -> Style:
     return Style(notes=tuple(notes))
 
 
+def read_plain(column: pa.Array) -> npt.NDArray[np.float64] | None:
+    """The numbers of a column that is written plainly, else None."""
+    return _cast(_trimmed(column))
+
+
 def read_numbers(
-    column: pa.Array, style: Style = PLAIN, *, may_be_scaled: bool = False
+    column: pa.Array, style: Style = PLAIN, plain: npt.NDArray[np.float64] | None = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Correctly rounded doubles, and which texts are none. NaN and infinities are numbers here; predicates judge them.
 
-    `may_be_scaled`: 12.3K is twelve thousand three hundred. A text that is not zero and too small for a double is none: it
-    would silently become zero.
+    12.3K is twelve thousand three hundred. A text that is not zero and too small for a double is none: it would silently
+    become zero. `plain` is what `read_plain` found already.
     """
     texts = _trimmed(column)
-    values = _cast(texts)
+    values = _cast(texts) if plain is None else plain
     if values is None:
-        texts = _restyled(texts, style, may_be_scaled=may_be_scaled)
+        texts = _restyled(texts, style)
         values = _cast(texts)
     is_bad = np.zeros(len(column), dtype=bool)
     if values is None:
@@ -138,18 +143,16 @@ def _dotted(texts: pa.Array) -> list[str]:
     return [str(text) for text in texts.filter(found).to_pylist()[:1]]
 
 
-def _restyled(texts: pa.Array, style: Style, *, may_be_scaled: bool) -> pa.Array:
+def _restyled(texts: pa.Array, style: Style) -> pa.Array:
     """The texts as a program would write them; what does not fit the style stays as it is, and is no number."""
     texts = pa.compute.replace_substring_regex(texts, _CURRENCY, "")
-    scale = r"[KMBT]?" if may_be_scaled else ""
     if style.comma == "thousands":
-        is_grouped = pa.compute.match_substring_regex(texts, rf"^[+-]?\d{{1,3}}(,\d{{3}})+(\.\d*)?{scale}$")
+        is_grouped = pa.compute.match_substring_regex(texts, r"^[+-]?\d{1,3}(,\d{3})+(\.\d*)?[KMBT]?$")
         texts = pa.compute.if_else(is_grouped, pa.compute.replace_substring(texts, ",", ""), texts)
     if style.comma == "fraction":
-        is_grouped = pa.compute.match_substring_regex(texts, rf"^[+-]?(\d{{1,3}}(\.\d{{3}})+|\d*)(,\d+)?{scale}$")
+        is_grouped = pa.compute.match_substring_regex(texts, r"^[+-]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?[KMBT]?$")
         plain = pa.compute.replace_substring(pa.compute.replace_substring(texts, ".", ""), ",", ".")
         texts = pa.compute.if_else(is_grouped, plain, pa.compute.replace_substring(texts, ".", ","))
-    if may_be_scaled:
-        for letter, exponent in _EXPONENTS.items():
-            texts = pa.compute.replace_substring_regex(texts, _SCALED.replace("[KMBT]", letter), rf"\1e{exponent}")
+    for letter, exponent in _EXPONENTS.items():
+        texts = pa.compute.replace_substring_regex(texts, _SCALED.replace("[KMBT]", letter), rf"\1e{exponent}")
     return texts

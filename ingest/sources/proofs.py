@@ -9,36 +9,43 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.batch import PRICE_COLUMNS
-from ingest.sources.numbers import Style, read_numbers
+from ingest.sources.numbers import PLAIN, read_numbers, read_plain, style_of
 from ingest.sources.times import MISSING, infer_timeframe, read_times
 
 Numbers = npt.NDArray[np.float64]
 
 
 class Data:
-    """The columns as numbers, NaN where a text is none."""
+    """The columns as numbers and times; each column of numbers is read once."""
 
     def __init__(self, columns: list[pa.Array], where: str) -> None:
         self.columns, self.where = columns, where
-        self.style = Style()
-        self._numbers: dict[int, Numbers] = {}
+        self.style = PLAIN
+        self._read: dict[int, tuple[Numbers, npt.NDArray[np.bool_]]] = {}
 
-    def use(self, style: Style) -> None:
-        """Read the numbers in a style from now on."""
-        self.style = style
-        self._numbers.clear()
+    def prove_style(self, positions: Sequence[int]) -> None:
+        """Find the style in which the numbers of these columns are written."""
+        plain = {at: values for at in positions if (values := read_plain(self.columns[at])) is not None}
+        odd = [self.columns[at] for at in positions if at not in plain]
+        if odd:
+            self.style = style_of(odd, [self.columns[at] for at in plain], self.where)
+        self._read = {at: read_numbers(self.columns[at], plain=values) for at, values in plain.items()}
 
     def first_numbers(self, at: int, most: int) -> Numbers:
-        """The values of the first rows of a column."""
+        """The values of the first rows of a column, NaN where a text is none."""
         values, is_bad = read_numbers(self.columns[at][:most], self.style)
         return np.where(is_bad, np.nan, values)
 
+    def read(self, at: int) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+        """The values of a column, and which texts are none."""
+        if at not in self._read:
+            self._read[at] = read_numbers(self.columns[at], self.style)
+        return self._read[at]
+
     def numbers(self, at: int) -> Numbers:
-        """The values of a column."""
-        if at not in self._numbers:
-            values, is_bad = read_numbers(self.columns[at], self.style, may_be_scaled=True)
-            self._numbers[at] = np.where(is_bad, np.nan, values)
-        return self._numbers[at]
+        """The values of a column, NaN where a text is none."""
+        values, is_bad = self.read(at)
+        return np.where(is_bad, np.nan, values) if is_bad.any() else values
 
     def append(self, texts: Sequence[str]) -> int:
         """Add a column that is made of others; returns its position."""

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from ingest.sources.layouts import prove_layout
+from ingest.sources.proofs import Data
 from titan.errors import SourceError
 
 COUNT = 60
@@ -20,7 +21,7 @@ VWAP = (HIGH + LOW) / 2
 
 
 def position_of(*columns: object) -> dict[str, int]:
-    return prove_layout([pa.array([str(value) for value in column]) for column in columns], "file")[0]  # type: ignore[attr-defined]
+    return prove_layout(Data([pa.array([str(value) for value in column]) for column in columns], "file"))[0]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
