@@ -175,7 +175,11 @@ class Warehouse:
         return [".".join(models[name].fqn) for name in views if not is_read(name)]  # a bare name would match folders, too
 
     def _contents(self, relation: str) -> list[str]:
-        if self.value(f"select count(*) from {relation}") > LARGE:
+        if relation.startswith("bars.rollup_") and relation != "bars.rollup_stored":
+            # A continuous aggregate. What is frozen stands in the table; of that it has what is left from before.
+            frozen_until = "coalesce((select max(horizon_at) from ops.horizon), '-infinity')"
+            relation = f"(select * from {relation} where closed_at > {frozen_until})"
+        if self.value(f"select count(*) from {relation} as contents") > LARGE:
             every_row = "string_agg(contents::text, '|' order by contents::text)"
             return [self.value(f"select md5({every_row}) from {relation} as contents")]
         return [row[0] for row in self.query(f"select contents::text from {relation} as contents order by 1")]

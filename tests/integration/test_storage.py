@@ -40,11 +40,21 @@ def features(warehouse: Warehouse) -> list[tuple[object, ...]]:
     return warehouse.query("select features::text from features.bar_features as features order by 1")
 
 
+def refresh_all_of_time(warehouse: Warehouse) -> None:
+    """What an operator or a policy may do to the continuous aggregates, where there are any."""
+    if storage.engine(warehouse.connection) == "community":
+        for (aggregate,) in warehouse.query("select view_name from timescaledb_information.continuous_aggregates"):
+            warehouse.query(f"call refresh_continuous_aggregate('bars.{aggregate}', null, null)")
+
+
 def test_retention_drops_candles_and_no_bar_made_of_them(retained: Warehouse) -> None:
     before = bars(retained), features(retained)
     done = storage.apply(retained.connection, NOW)
     assert (done.dropped, done.horizon_at) == (255 + 255, HORIZON)  # those since the last checkpoint stay: bar 256 of each
     assert retained.value("select count(*) from raw.ohlcv where timeframe = '1D'") == 20
+    refresh_all_of_time(retained)
+    assert bars(retained) == before[0]
+    retained.query("delete from ops.definition where node in ('bars.rollup_2h', 'bars.rollup_1d')")  # as if it had changed
     retained.build()
     assert (bars(retained), features(retained)) == before
     retained.build("--full-refresh")
@@ -84,6 +94,13 @@ def test_a_candle_from_before_the_horizon_goes_to_quarantine(retained: Warehouse
     assert (done.inserted, dict(done.quarantined)) == (1, {"is_after_horizon": 1})
     new = retained.load(make_batch(hours(5, symbol="NEW/USDT")))
     assert dict(new.quarantined) == {"is_after_horizon": 5}
+    with pytest.raises(
+        psycopg.errors.RaiseException, match="split of 2024-01-13 cannot change any more: the bars that closed by"
+    ):
+        retained.query(
+            "insert into raw.adjustment (instrument_id, ex_date, kind, ratio, batch_id) "
+            "select instrument_id, '2024-01-13', 'split', 2, 0 from raw.instrument where symbol = 'BTC/USDT'"
+        )
     retained.build()
     assert set(before) <= set(bars(retained))
 
@@ -105,6 +122,28 @@ def test_horizons_of_two_sessions_leave_no_bar_between_them_wrong(retained: Ware
     four = HORIZON + timedelta(hours=4)
     assert [row[0] for row in retained.query(high + " and timeframe in ('2h', '4h')", four)] == [505, 505]
     assert reconcile(retained.connection).differing == []
+
+
+def test_a_bar_open_at_the_horizon_and_a_gap_across_it_keep_their_candles(retained: Warehouse) -> None:
+    """Without features no checkpoint keeps any; seven hours divide no day, and the horizon's Monday is a holiday."""
+    retained.query("update config.timeframe set compute_features = false where timeframe in ('30m', '1h')")
+    retained.query("insert into config.timeframe (timeframe) values ('7h')")
+    halves = [
+        Row(START + timedelta(hours=14.5, days=day, minutes=30 * at), 50.0 + at, "STOCK")
+        for day in range(19)
+        for at in range(13)
+    ]
+    retained.load(make_batch(halves, timeframe="30m", session="EQUITY"))
+    retained.build()
+    kept = """
+        select bar::text from bars.rollup as bar
+        union all select gap::text from bars.gap where timeframe = '30m' and closed_at > %s
+        order by 1
+    """
+    before = retained.query(kept, HORIZON)
+    assert storage.apply(retained.connection, NOW).dropped > 600
+    retained.build("--full-refresh")
+    assert retained.query(kept, HORIZON) == before
 
 
 def test_nothing_is_dropped_that_a_model_has_not_read(retained: Warehouse) -> None:

@@ -135,6 +135,7 @@ def retention(until: int) -> Step:
 def history(seed: int) -> list[Step]:
     """Some weeks of candles, then a dozen of the things that happen to them."""
     chance = Random(seed)
+    horizon = 0
 
     def day() -> int:
         return chance.randrange(DAYS)
@@ -147,7 +148,7 @@ def history(seed: int) -> list[Step]:
         return special_day(day(), chance.choice([*CALENDAR, "as ever"]))
 
     def act() -> Step:
-        return action(day(), *chance.choice([("split", 2), ("split", 0.5), ("dividend", 1.5)]))
+        return action(chance.randrange(horizon, DAYS), *chance.choice([("split", 2), ("split", 0.5), ("dividend", 1.5)]))
 
     def build_some() -> Step:
         return build(chance.choice(["", "", "dim_calendar", "candle", "rollup_stored", "daily+", "gap", "dim_session+"]))
@@ -162,7 +163,9 @@ def history(seed: int) -> list[Step]:
     kinds = [load, load, edit, edit, edit, act, build_some, build_some, session, remove]
     steps += [chance.choice(kinds)() for _ in range(chance.randint(3, 8))]
     if chance.random() < 0.6:
-        steps.append(retention(chance.randint(34, 50)))
+        horizon = chance.randint(34, 50)
+        steps.append(retention(horizon))
+        horizon += 1  # what goes ex by then is refused
         steps += [chance.choice(kinds)() for _ in range(chance.randint(2, 6))]
     return steps
 
@@ -183,7 +186,7 @@ NAMED = {
         special_day(2, "closed"), special_day(8, "as ever"),
     ],
     "the same once candles are dropped, on both sides of the horizon and at it": [
-        candles(0, DAYS, "extended", 100), special_day(40, "closed"), retention(42),
+        candles(0, DAYS, "extended", 100), action(3, "dividend", 1.5), special_day(40, "closed"), retention(42),
         special_day(38, "closed"), special_day(40, "as ever"), build("candle"), special_day(42, "closed"),
         special_day(44, "closed"), build(), special_day(42, "as ever"), special_day(38, "opens at 11:00"),
     ],

@@ -29,13 +29,7 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
   {% set plan = feed_plan(node, parents, definition_hash, upto) %}
-  {% if plan.action == 'rebuild' and has_frozen_aggregates(node) %}
-    {#- A table aside would leave the aggregates on the old one, and they could not be made again. #}
-    {{ rewrite_difference(target_relation, node, sql, plan) }}
-    {% call statement('redefined') %}
-      {{ feed_redefined(node, definition_hash) }}
-    {% endcall %}
-  {% elif plan.action == 'rebuild' %}
+  {% if plan.action == 'rebuild' %}
     {{ rebuild_table(target_relation, node, sql, definition_hash) }}
   {% elif plan.action == 'rewrite' and memory == 'whole' %}
     {{ rewrite_difference(target_relation, node, sql, plan) }}

@@ -20,11 +20,6 @@
       {% for range in pending.ranges %}
         {% do outside_transaction(refresh_sql(schema ~ '.' ~ name, seconds, range[0], range[1], batching)) %}
       {% endfor %}
-    {% elif standing['holds_history'] %}
-      {% do exceptions.raise_compiler_error(
-        schema ~ '.' ~ name ~ ' would have to be made again, and the candles of its bars before ' ~ pending.horizon_at
-        ~ ' are gone (ops.horizon): keep its definition, or copy its old bars away and drop it yourself'
-      ) %}
     {% else %}
       {% do log(schema ~ '.' ~ name ~ ': creating the continuous aggregate', info=true) %}
       {% set aside = name ~ '__new' %}
@@ -49,21 +44,14 @@
 
 {#-
   What the feed says of the candles since the consumer last read it: {upto, horizon_at, ranges}; a bound that is none is open. No range
-  begins before the horizon of dropped candles: refreshed again, the bars there would be deleted. It is the latest of the instruments
-  that trade around the clock: the aggregates hold no others, and the loader refuses their candles up to the same one.
+  begins before the horizon of dropped candles: the bars there are frozen, and stand in the table.
 -#}
 {% macro aggregate_ranges(consumer, candle) %}
   {% set found = run_query("
     with bound as (
       select
         coalesce(max(seq), 0) as upto,
-        (
-          select max(horizon.horizon_at) + interval '1 microsecond'
-          from ops.horizon as horizon
-          inner join raw.instrument as instrument on horizon.instrument_id = instrument.instrument_id
-          inner join config.session as session on instrument.session_id = session.session_id
-          where session.is_24_7
-        ) as horizon_at
+        " ~ aggregate_horizon() ~ " + interval '1 microsecond' as horizon_at
       from ops.change
     ),
     pending as (
@@ -93,6 +81,21 @@
 {% endmacro %}
 
 
+{#-
+  SQL: until when bars of the aggregates are frozen; null where nothing is. It is the latest horizon of the instruments that trade around the
+  clock: the aggregates hold no others, and the loader refuses their candles up to the same one.
+-#}
+{% macro aggregate_horizon() -%}
+(
+    select max(horizon.horizon_at)
+    from ops.horizon as horizon
+    inner join raw.instrument as instrument on horizon.instrument_id = instrument.instrument_id
+    inner join config.session as session on instrument.session_id = session.session_id
+    where session.is_24_7
+)
+{%- endmacro %}
+
+
 {#- Whether the aggregate stands as it is defined, over the candles that are now called so. -#}
 {% macro aggregate_state(schema, name, definition_hash) %}
 select exists (
@@ -105,20 +108,7 @@ select exists (
     and aggregate.hypertable_schema = '{{ ref("candle").schema }}'
     and aggregate.hypertable_name = '{{ ref("candle").identifier }}'
     and definition.definition_hash = '{{ definition_hash }}'
-) as is_current,
-to_regclass('{{ schema }}.{{ name }}') is not null and exists (select from ops.horizon) as holds_history
-{% endmacro %}
-
-
-{#- Whether continuous aggregates over this table hold bars of candles that it no longer has. -#}
-{% macro has_frozen_aggregates(node) %}
-  {% if engine() != 'community' %}{{ return(false) }}{% endif %}
-  {{ return(run_query("
-    select exists (select from ops.horizon) and exists (
-      select from timescaledb_information.continuous_aggregates
-      where hypertable_schema || '.' || hypertable_name = '" ~ node ~ "'
-    )
-  ").rows[0][0]) }}
+) as is_current
 {% endmacro %}
 
 

@@ -1,7 +1,7 @@
 {#-
   The incremental table on every engine. On TimescaleDB's Community edition the shipped timeframes of instruments that trade around the
-  clock are continuous aggregates instead: the table holds the rest (sessions, timeframes that a user added), and the view over both
-  (models/bars/rollup) does not tell them apart.
+  clock are continuous aggregates instead: the table holds the rest (sessions, timeframes that a user added, and what is frozen), and the
+  view over both (models/bars/rollup) does not tell them apart.
 
   The aggregates are refreshed before the table's transaction begins, since a refresh cannot run in one; what was read of the feed is
   recorded in that transaction, so a build that is killed between the two does both again.

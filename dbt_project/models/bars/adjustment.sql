@@ -1,4 +1,4 @@
-{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at']) }}
+{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], frozen='base') }}
 
 with event as (
     select * from {{ feed(ref('adjustment_event')) }}

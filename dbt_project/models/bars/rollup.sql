@@ -32,7 +32,11 @@ with aggregate as (
     {%- endfor %}
 )
 
-{{ finished_bars('aggregate') }}
+-- What is frozen stands in the table, out of a refresh's reach (titan/storage.py).
+select * from (
+    {{ finished_bars('aggregate') | indent(4) }}
+) as bar
+where closed_at > coalesce({{ aggregate_horizon() }}, '-infinity')
 union all
 select
     {{ columns | join(',\n    ') }}
