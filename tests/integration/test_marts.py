@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ NARROW = {
     "ohlcv": "select * from marts.ohlcv where symbol = 'BTC/USDT' and timeframe = '1h' and closed_at > '2024-05-31'",
     "features": "select * from marts.features where symbol = 'BTC/USDT' and timeframe = '1h' and closed_at > '2024-05-31'",
 }
+ONE_SERIES = "select * from marts.ohlcv where symbol = 'BTC/USDT' and timeframe = '4h'"
 
 
 def blocks(warehouse: Warehouse, query: str) -> int:
@@ -25,11 +27,9 @@ def blocks(warehouse: Warehouse, query: str) -> int:
 
 
 def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Warehouse) -> None:
-    def hours(first: int, last: int) -> list[Row]:
+    def hours(first: int, last: int, symbols: Sequence[str] = ("BTC/USDT", "ETH/USDT")) -> list[Row]:
         return [
-            Row(UNTIL - timedelta(hours=at), 100 + at % 7, symbol)
-            for symbol in ("BTC/USDT", "ETH/USDT")
-            for at in range(last, first, -1)
+            Row(UNTIL - timedelta(hours=at), 100 + at % 7, symbol) for symbol in symbols for at in range(last, first, -1)
         ]
 
     touched = []
@@ -40,3 +40,10 @@ def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Wa
         touched.append({mart: blocks(warehouse, query) for mart, query in NARROW.items()})
     short, long = touched
     assert all(long[mart] < 1.5 * short[mart] + 40 for mart in NARROW), touched
+
+    # Nor does a series cost more beside many others.
+    beside_one = blocks(warehouse, ONE_SERIES)
+    warehouse.load(make_batch(hours(0, 2_000, [f"COIN{at}/USDT" for at in range(20)])))
+    warehouse.build("--select", "+ohlcv")
+    warehouse.query("analyze")
+    assert blocks(warehouse, ONE_SERIES) < 1.5 * beside_one + 40
