@@ -44,8 +44,8 @@ profit as (
     where not trade.is_open
 ),
 
--- Of one instrument, of a signal in all of them, and of all signals. Sums of floats have an order, or another build would round
--- them otherwise.
+-- Of one instrument, of a signal in all of them, and of all signals. Sums of floats have an order, or another build would
+-- round them otherwise.
 {%- set in_order = 'order by instrument_id, signal, trade_number' %}
 traded as (
     select
