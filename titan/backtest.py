@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -39,6 +39,7 @@ class Wanted:
     costs: Mapping[str, float] = field(default_factory=dict)
     symbols: Sequence[str] = ()
     exchange: str | None = None
+    market: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     ends: str = "open"  # what becomes of positions that are open at the end: open, closed or purged
@@ -70,6 +71,7 @@ class Ran:
     seconds: float
     refused: dict[str, list[dict[str, Value]]]
     code_hash: str
+    left_out: list[str] = field(default_factory=list)  # instruments without two bars in the range
 
 
 def parse_grid(texts: Iterable[str]) -> dict[str, list[Value]]:
@@ -134,7 +136,7 @@ def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text
     Raises UsageError for what cannot be run, and BuildError where the project cannot be compiled.
     """
     trials = combinations(wanted)
-    instruments = instruments_of(connection, wanted)
+    instruments, left_out = pool(connection, wanted)
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     progress("compiling")
@@ -146,7 +148,8 @@ def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text
             for instrument in instruments
             for timeframe in wanted.timeframes
         ]
-        return compute(connection, wanted, trials, ranges, program, progress=progress)
+        ran = compute(connection, wanted, trials, ranges, program, progress=progress)
+    return replace(ran, left_out=left_out)
 
 
 def wanted_of(run: Mapping[str, Any]) -> Wanted:
@@ -245,14 +248,19 @@ def instruments_of(connection: Connection, wanted: Wanted) -> list[int]:
         ) as last_bar
         where
             (%(symbols)s::text[] is null or instrument.symbol = any (%(symbols)s))
-            and (%(exchange)s::text is null or instrument.exchange = %(exchange)s)
+            and (%(exchange)s::text is null or instrument.exchange = lower(%(exchange)s))
+            and (%(market)s::text is null or instrument.market_type = lower(%(market)s))
         order by instrument.instrument_id
         """,
-        {"timeframe": wanted.timeframe, "symbols": list(wanted.symbols) or None, "exchange": wanted.exchange},
-    ).fetchall()
+        {
+            "timeframe": wanted.timeframe, "symbols": list(wanted.symbols) or None, "exchange": wanted.exchange,
+            "market": wanted.market,
+        },
+    ).fetchall()  # fmt: skip
     missing = sorted(set(wanted.symbols) - {symbol for _, symbol, _, _ in rows})
     if missing or not rows:
-        what = ", ".join(missing) if missing else f"exchange {wanted.exchange}" if wanted.exchange else "any instrument"
+        asked = [name for name in (wanted.exchange, wanted.market) if name]
+        what = " ".join([*asked, ", ".join(missing)] if missing else asked) or "any instrument"
         raise UsageError(f"there are no bars of {wanted.timeframe} of {what}", hint="titan status tells what there is")
     within = [
         instrument
@@ -263,6 +271,81 @@ def instruments_of(connection: Connection, wanted: Wanted) -> list[int]:
         first, last = min(row[2] for row in rows), max(row[3] for row in rows)
         raise UsageError(f"no bar lies in that range; there are bars from {first:%Y-%m-%d} to {last:%Y-%m-%d}")
     return within
+
+
+def pool(connection: Connection, wanted: Wanted) -> tuple[list[int], list[str]]:
+    """The instruments that are meant and may stand in one portfolio, and the names of those with fewer than two bars.
+
+    Raises UsageError where they may not: synthetic ones beside real ones, sessions whose bars do not close together, one
+    symbol of several sources or markets, or one that was named and has no two bars.
+    """
+    rows: list[Any] = connection.execute(
+        """
+        select
+            instrument.instrument_id, concat_ws(' ', exchange, market_type, symbol), exchange, symbol, session_id,
+            (
+                select count(*) from (
+                    select from bars.fct_bars as bar
+                    where
+                        bar.instrument_id = instrument.instrument_id
+                        and bar.timeframe = %(timeframe)s
+                        and bar.closed_at > coalesce(%(since)s, '-infinity'::timestamptz)
+                        and bar.opened_at >= coalesce(%(since)s, '-infinity'::timestamptz)
+                        and bar.closed_at <= coalesce(%(until)s, 'infinity'::timestamptz)
+                    limit 2
+                ) as first_bars
+            )
+        from bars.dim_instrument as instrument
+        where instrument_id = any (%(instruments)s)
+        order by exchange, market_type, symbol
+        """,
+        {
+            "instruments": instruments_of(connection, wanted), "timeframe": wanted.timeframe, "since": wanted.since,
+            "until": wanted.until,
+        },
+    ).fetchall()  # fmt: skip
+    few = [row for row in rows if row[5] < 2]
+    if few and (wanted.symbols or len(few) == len(rows)):
+        told = "one bar" if any(row[5] for row in few) else "no bar"
+        raise UsageError(
+            f"{told} of {wanted.timeframe} lies in that range of {some([row[1] for row in few])}: there is nothing to trade",
+            hint="titan status tells what there is",
+        )
+    kept = [row for row in rows if row[5] == 2]
+    _refuse_mixture(kept)
+    return sorted(row[0] for row in kept), [row[1] for row in few]
+
+
+def _refuse_mixture(rows: Sequence[Any]) -> None:
+    """Refuse what no one would put into one portfolio. Rows: id, name, exchange, symbol, session."""
+    from ingest.sources.synthetic import EXCHANGE as SYNTHETIC
+
+    real = [row[1] for row in rows if row[2] != SYNTHETIC]
+    if 0 < len(real) < len(rows):
+        invented = some([row[1] for row in rows if row[2] == SYNTHETIC])
+        raise UsageError(
+            f"{invented} is not real, {some(real)} is: what came of both would be neither",
+            hint=f"--exchange {SYNTHETIC} takes the one kind, --exchange or --symbols the other",
+        )
+    sessions = sorted({row[4] for row in rows})
+    if len(sessions) > 1:
+        raise UsageError(
+            f"the instruments keep different hours ({', '.join(sessions)}): their bars do not close together",
+            hint="take each kind by itself, with --exchange, --market or --symbols",
+        )
+    of_symbol: dict[str, list[str]] = {}
+    for row in rows:
+        of_symbol.setdefault(row[3], []).append(row[1])
+    for symbol, names in of_symbol.items():
+        if len(names) > 1:
+            raise UsageError(
+                f"{symbol} is {len(names)} instruments: {some(names)}", hint="--exchange and --market say which is meant"
+            )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4:,} more" if len(names) > 4 else "")
 
 
 THE_RUN = "~run~"
@@ -439,7 +522,9 @@ def _prepare(
                     from {} as gone
                 ),
                 (
-                    select string_agg(distinct instrument.exchange || ' ' || instrument.symbol, ', ')
+                    select string_agg(
+                        distinct concat_ws(' ', instrument.exchange, instrument.market_type, instrument.symbol), ', '
+                    )
                     from {} as ranged
                     inner join bars.dim_instrument as instrument on ranged.instrument_id = instrument.instrument_id
                     where not exists (
@@ -597,7 +682,11 @@ def tried(connection: Connection, run_id: int) -> dict[str, Any]:
         """
         select
             run.run_id, run.type, run.timeframe, run.trials, run.effective_trials, run.mean_correlation,
-            tried.trials_in_all
+            tried.trials_in_all,
+            (
+                select array_agg(distinct concat_ws(' ', data.exchange, data.market_type, data.symbol))
+                from lab.data as data where data.run_id = run.run_id
+            ) as instruments
         from lab.run as run
         inner join lab.tried as tried on run.run_id = tried.run_id
         where run.run_id = %s
@@ -609,7 +698,7 @@ def tried(connection: Connection, run_id: int) -> dict[str, Any]:
 
 def deflation(row: Mapping[str, Any]) -> str:
     """What `tried` has of a run, in a line."""
-    told = f"run {row['run_id']}: {row['trials']:,} trials"
+    told = f"run {row['run_id']}: {row['trials']:,} trials over {some(row['instruments'])}"
     if row["effective_trials"] is None:
         return f"{told}, of before their portfolios were kept"
     told += f", worth {row['effective_trials']:.1f} independent ones"
@@ -633,14 +722,13 @@ def metrics(connection: Connection, run_id: int, trial: int) -> list[dict[str, A
     rows = records(
         connection,
         """
-        select coalesce(instrument.symbol, data.symbol) as symbol, metric.*
+        select data.exchange, data.market_type, data.symbol, metric.*
         from lab.metric as metric
-        left join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
-        left join (
-            select distinct run_id, instrument_id, symbol from lab.data
+        inner join (
+            select distinct run_id, instrument_id, exchange, market_type, symbol from lab.data
         ) as data on metric.run_id = data.run_id and metric.instrument_id = data.instrument_id
         where metric.run_id = %s and metric.trial = %s and metric.account = 'realistic'
-        order by metric.sharpe desc nulls last, 1
+        order by metric.sharpe desc nulls last, 1, 2, 3
         """,
         (run_id, trial),
     )

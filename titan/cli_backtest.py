@@ -30,6 +30,7 @@ Execution = Annotated[
 ]
 Symbols = Annotated[str | None, typer.Option(help="One or more, separated by commas; all by default.")]
 Exchange = Annotated[str | None, typer.Option(help="Only instruments of this source.")]
+Market = Annotated[str | None, typer.Option(help="Only instruments of this market: spot, perpetual, future or index.")]
 Since = Annotated[str | None, typer.Option(help="Only bars that open at this time, UTC, or later.")]
 Until = Annotated[str | None, typer.Option(help="Only bars that close until this time, UTC.")]
 Cost = Annotated[float | None, typer.Option(help="Instead of config.cost.")]
@@ -45,6 +46,7 @@ def backtest_run(
     execution: Execution = None,
     symbols: Symbols = None,
     exchange: Exchange = None,
+    market: Market = None,
     since: Since = None,
     until: Until = None,
     fee_bps: Cost = None,
@@ -53,7 +55,11 @@ def backtest_run(
     top: Annotated[int, typer.Option(min=1, help="How many of the best trials to print.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Try parameters, one set or a grid of them, over all instruments; they need not be stored anywhere.
+    """Try parameters, one set or a grid of them, over all instruments that can stand in one portfolio.
+
+    The parameters need not be stored anywhere. Synthetic candles beside real ones, sessions that keep different hours and a
+    symbol of several sources or markets are refused: --exchange, --market and --symbols say what is meant.
+
 
     Runs, trials, trades and metrics are kept in schema lab.
 
@@ -63,7 +69,7 @@ def backtest_run(
 
     with connect() as connection, output.progress("running a backtest") as progress:
         wanted = _wanted(
-            connection, grid, signal, signal_type, timeframe, direction, execution, symbols, exchange, since, until,
+            connection, grid, signal, signal_type, timeframe, direction, execution, symbols, exchange, market, since, until,
             (fee_bps, slippage_bps, borrow_bps_per_day),
         )  # fmt: skip
         ran = lab.run(connection, wanted, progress)
@@ -86,6 +92,7 @@ def _wanted(
     execution: list[str] | None,
     symbols: str | None,
     exchange: str | None,
+    market: str | None,
     since: str | None,
     until: str | None,
     costs: tuple[float | None, ...],
@@ -121,6 +128,7 @@ def _wanted(
         costs={name: value for name, value in zip(lab.COSTS, costs, strict=True) if value is not None},
         symbols=names,
         exchange=exchange,
+        market=market,
         since=instant(since, "--since") if since else None,
         until=instant(until, "--until") if until else None,
     )
@@ -278,6 +286,7 @@ def backtest_walk(
     execution: Execution = None,
     symbols: Symbols = None,
     exchange: Exchange = None,
+    market: Market = None,
     since: Since = None,
     until: Until = None,
     fee_bps: Cost = None,
@@ -310,7 +319,7 @@ def backtest_walk(
     from titan import walk
 
     costs = (fee_bps, slippage_bps, borrow_bps_per_day)
-    asked = (grid, signal, signal_type, timeframe, direction, execution, symbols, exchange, since, until, *costs)
+    asked = (grid, signal, signal_type, timeframe, direction, execution, symbols, exchange, market, since, until, *costs)
     with connect() as connection, output.progress("walking forward") as progress:
         if resume is None:
             wanted = _wanted(
@@ -323,6 +332,7 @@ def backtest_walk(
                 execution,
                 symbols,
                 exchange,
+                market,
                 since,
                 until,
                 costs,
@@ -332,6 +342,7 @@ def backtest_walk(
             output.err.print(
                 f"walk {begun.walk_id}; if it is interrupted: titan backtest walk --resume {begun.walk_id}", markup=False
             )
+            output.show_left_out(begun.left_out)
         elif any(given for given in asked) or walk.Plan(scheme, folds, train, test, embargo, metric) != walk.Plan():
             raise UsageError("--resume takes no other options: the walk has its own")
         else:

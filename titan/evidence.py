@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from titan.backtest import Program, Range, compile_program, compute, require_run, see_one_state, wanted_of
+from titan.backtest import Program, Range, compile_program, compute, require_run, see_one_state, some, wanted_of
 from titan.database import Connection, records
 from titan.errors import BusyError, TitanError, UsageError
 from titan.log import Progress
@@ -142,7 +142,7 @@ def _replayable(connection: Connection, run_id: int) -> dict[str, Any]:
     gone = records(
         connection,
         """
-        select data.exchange, data.symbol, data.timeframe
+        select concat_ws(' ', data.exchange, data.market_type, data.symbol, data.timeframe) as name
         from lab.data as data
         where data.run_id = %s and not exists (
             select from bars.fct_bars as bar
@@ -151,12 +151,12 @@ def _replayable(connection: Connection, run_id: int) -> dict[str, Any]:
                 and bar.timeframe = data.timeframe
                 and bar.closed_at between data.first_closed_at and data.last_closed_at
         )
-        order by data.exchange, data.symbol
+        order by 1
         """,
         (run_id,),
     )
     if gone:
-        names = ", ".join(f"{row['exchange']} {row['symbol']} {row['timeframe']}" for row in gone[:3])
+        names = some([row["name"] for row in gone])
         raise UsageError(
             f"run {run_id} went over bars of {names}, and there are none any more",
             hint="load them again and build; what the run came to is still shown by titan backtest show",
@@ -235,7 +235,7 @@ def _metrics(connection: Connection, numbers: Mapping[str, int]) -> list[dict[st
         ),
         (
             """
-            select metric.trial, instrument.exchange || ' ' || instrument.symbol as symbol, {}
+            select metric.trial, concat_ws(' ', instrument.exchange, instrument.market_type, instrument.symbol) as symbol, {}
             from lab.metric as metric
             inner join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
             where metric.run_id = {} and metric.account = 'realistic'
@@ -279,7 +279,10 @@ def _best(connection: Connection, run_id: int) -> int:
 
 DATA = """
 select
-    coalesce(was.exchange, is_now.exchange) || ' ' || coalesce(was.symbol, is_now.symbol) as symbol,
+    concat_ws(
+        ' ', coalesce(was.exchange, is_now.exchange), coalesce(was.market_type, is_now.market_type),
+        coalesce(was.symbol, is_now.symbol)
+    ) as symbol,
     coalesce(was.timeframe, is_now.timeframe) as timeframe,
     case when was.data_hash is distinct from is_now.data_hash then 'bars' else 'features' end as what,
     was.bars as bars_then,
@@ -298,7 +301,9 @@ order by 1, 2
 # Only of instruments whose hash differs: nobody has to read all the others.
 BARS = """
 with changed as (
-    select was.instrument_id, was.timeframe, was.last_closed_at, was.exchange || ' ' || was.symbol as symbol
+    select
+        was.instrument_id, was.timeframe, was.last_closed_at,
+        concat_ws(' ', was.exchange, was.market_type, was.symbol) as symbol
     from lab.data as was
     left join lab.data as is_now
         on is_now.run_id = %(now)s and was.instrument_id = is_now.instrument_id and was.timeframe = is_now.timeframe
@@ -349,7 +354,7 @@ was as (
 )
 select
     trial,
-    instrument.exchange || ' ' || instrument.symbol as symbol,
+    concat_ws(' ', instrument.exchange, instrument.market_type, instrument.symbol) as symbol,
     closed_at,
     direction,
     action,
@@ -374,7 +379,7 @@ is_now as (
 )
 select
     trial,
-    instrument.exchange || ' ' || instrument.symbol as symbol,
+    concat_ws(' ', instrument.exchange, instrument.market_type, instrument.symbol) as symbol,
     direction,
     entry_at,
     case

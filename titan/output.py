@@ -185,12 +185,21 @@ def show_backtest(ran: Any, best: list[dict[str, Any]], worth: str) -> None:
         markup=False,
     )
     err.print(worth, markup=False)
+    show_left_out(ran.left_out)
     for reason, params in ran.refused.items():
         err.print(f"  {len(params):,} left out, e.g. {params[0]}: {reason}", style="yellow", markup=False)
     table(
         best,
         title=f"best of run {ran.run_id} by the Sharpe ratio after costs; titan backtest show {ran.run_id} has more",
     )
+
+
+def show_left_out(names: list[str]) -> None:
+    """Which instruments a run or a walk leaves out."""
+    if names:
+        from titan.backtest import some
+
+        err.print(f"  left out, with fewer than two bars: {some(names)}", style="yellow", markup=False)
 
 
 def show_verdict(verdict: Any, summary: str, most: int) -> None:

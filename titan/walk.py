@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from titan.backtest import (
     draw,
     instruments_of,
     known_delistings,
+    pool,
     see_one_state,
     wanted_of,
 )
@@ -74,6 +75,7 @@ class Begun:
 
     walk_id: int
     programs: dict[int, Program]
+    left_out: list[str] = field(default_factory=list)  # instruments without two bars
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,7 @@ def begin(
         connection.commit()
     with connection.transaction():
         see_one_state(connection)
-        instruments = instruments_of(connection, wanted)
-        _refuse_sessions(connection, instruments)
+        instruments, left_out = pool(connection, wanted)
         times = timeline(connection, wanted.timeframe, instruments, wanted.since, wanted.until)
         plan = fitted(plan, len(times))
         row: Any = connection.execute(
@@ -152,7 +153,7 @@ def begin(
                 _data_hash(connection, instruments, wanted.timeframes, times[-1]),
             ),
         ).fetchone()
-    return Begun(int(row[0]), programs)
+    return Begun(int(row[0]), programs, left_out)
 
 
 def _programs(wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any) -> dict[int, Program]:
@@ -168,21 +169,6 @@ def _judging(wanted: Wanted, trial: int, params: dict[str, Value], manifest: Any
 
 def _code_hash(programs: Mapping[int, Program]) -> str:
     return hashlib.sha256(" ".join(program.code_hash for program in programs.values()).encode()).hexdigest()
-
-
-def _refuse_sessions(connection: Connection, instruments: list[int]) -> None:
-    """Bars that close at other hours straddle the boundaries of folds, and would be in none."""
-    found = [
-        str(row[0])
-        for row in connection.execute(
-            "select distinct session_id from bars.dim_instrument where instrument_id = any (%s) order by 1", (instruments,)
-        )
-    ]
-    if len(found) > 1:
-        raise UsageError(
-            f"the instruments keep different hours ({', '.join(found)}): their bars do not close together",
-            hint="walk each kind by itself, with --exchange or --symbols",
-        )
 
 
 def timeline(
@@ -348,7 +334,7 @@ def _walk_fold(
     kept = {trial: params for trial, params in trials.items() if trial not in programs[0].refused}
 
     def computed(asked: Wanted, params: Mapping[int, dict[str, Value]], program: Program, part: str) -> int:
-        within = instruments_of(connection, replace(asked, symbols=(), exchange=None))
+        within = instruments_of(connection, replace(asked, symbols=(), exchange=None, market=None))
         ranges = [
             Range(instrument, timeframe, asked.since, asked.until)
             for instrument in within

@@ -552,9 +552,14 @@ def test_the_command_runs_shows_and_draws(real: Warehouse, tmp_path: Path) -> No
     shown = titan("backtest", "show", str(ran["run_id"]), "--plot", str(picture))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("trial\tparams\tsharpe")
+    assert f"run {ran['run_id']}: 2 trials over binance spot BTC/USDT, worth" in shown.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert titan("backtest", "show").stdout.splitlines()[1].split("\t")[0] == str(ran["run_id"])
-    assert titan("backtest", "show", str(ran["run_id"]), "--trial", "1").stdout.splitlines()[1].startswith("BTC/USDT")
+    assert (
+        titan("backtest", "show", str(ran["run_id"]), "--trial", "1")
+        .stdout.splitlines()[1]
+        .startswith("binance\tspot\tBTC/USDT\t")
+    )
     for wrong in (
         ["backtest", "run", "fast=1"],
         ["backtest", "run", "--signal", "none"],

@@ -215,17 +215,17 @@ def test_a_frozen_run_names_what_a_revised_candle_changed(market: Warehouse) -> 
     verdict = verify(market, run_id)
     assert not verdict.is_same
     assert verdict.is_same_code
-    assert [(row["symbol"], row["what"]) for row in verdict.data] == [("test BBB/USD", "bars")]
+    assert [(row["symbol"], row["what"]) for row in verdict.data] == [("test spot BBB/USD", "bars")]
     closed_at = START + timedelta(days=day + 1)
     assert {(row["symbol"], row["closed_at"], row["what"], row["was"], row["is"]) for row in verdict.bars} == {
-        ("test BBB/USD", closed_at, "open", was, was * 3),
-        ("test BBB/USD", closed_at, "close", was, was * 3),
-        ("test BBB/USD", closed_at, "high", was * 1.01, was * 3 * 1.01),
-        ("test BBB/USD", closed_at, "low", was * 0.99, was * 3 * 0.99),
+        ("test spot BBB/USD", closed_at, "open", was, was * 3),
+        ("test spot BBB/USD", closed_at, "close", was, was * 3),
+        ("test spot BBB/USD", closed_at, "high", was * 1.01, was * 3 * 1.01),
+        ("test spot BBB/USD", closed_at, "low", was * 0.99, was * 3 * 0.99),
     }
     assert verdict.trades
     assert verdict.events
-    assert {row["symbol"] for row in verdict.events + verdict.trades} == {"test BBB/USD"}
+    assert {row["symbol"] for row in verdict.events + verdict.trades} == {"test spot BBB/USD"}
     assert min(row["closed_at"] for row in verdict.events) >= closed_at
     assert {row["trial"] for row in verdict.events} == {trial}
 
@@ -272,7 +272,7 @@ def test_what_a_run_stood_on_begins_with_the_history_and_ends_with_its_last_bar(
         was = rows_of("CCC/USD")[day].close
         revise(market, "CCC/USD", day, was * (1 + 1e-7))
         verdict = verify(market, run_id)
-        assert [(row["symbol"], row["what"]) for row in verdict.data] == [("test CCC/USD", "bars")] * is_seen, day
+        assert [(row["symbol"], row["what"]) for row in verdict.data] == [("test spot CCC/USD", "bars")] * is_seen, day
         assert (
             {row["closed_at"] for row in verdict.bars} == {START + timedelta(days=day + 1)} if is_seen else verdict.is_same
         )
@@ -342,7 +342,7 @@ def test_shorts_on_finer_bars_are_replayed_and_later_delistings_are_not(market: 
     with pytest.raises(UsageError, match="no bar of 1h lies in that range"):
         run(market, execution={"execution_timeframe": "1h"}, symbols=["AAA/USD"])
     market.query("delete from config.cost")
-    with pytest.raises(UsageError, match=r"config\.cost has no row that test AAA/USD"):
+    with pytest.raises(UsageError, match=r"config\.cost has no row that test spot AAA/USD"):
         run(market)
 
 
@@ -372,7 +372,7 @@ def test_what_cannot_be_verified_or_frozen_is_said(market: Warehouse) -> None:
             market.query(f"delete from lab.{table}")
     delete(market.connection, exchange="test", symbol="CCC/USD")
     market.build()
-    with pytest.raises(UsageError, match="went over bars of test CCC/USD 1D, and there are none any more"):
+    with pytest.raises(UsageError, match="went over bars of test spot CCC/USD 1D, and there are none any more"):
         verify(market, run_id)
     market.query(
         "insert into lab.run "

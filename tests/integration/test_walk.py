@@ -222,6 +222,21 @@ def test_a_planted_leak_in_choosing_is_caught(market: Warehouse, monkeypatch: py
         assert_no_choice_sees_its_test(market)
 
 
+def assert_no_mixture_is_pooled(market: Warehouse) -> None:  # noqa: F811
+    """AAA/USD of two sources, coins that do not exist, a stock, and a series of one bar: each has to be meant."""
+    for wanted, message in (
+        ({}, r"synthetic spot BTC/USD is not real, other spot AAA/USD, test spot AAA/USD, test spot BBB/USD,"),
+        ({"exchange": "test"}, r"different hours \(CRYPTO, EQUITY\)"),
+        ({"symbols": SYMBOLS}, "AAA/USD is 2 instruments: other spot AAA/USD, test spot AAA/USD"),
+        ({"symbols": ["AAA/USD", "NEW/USD"], "exchange": "test"}, "one bar of 1D lies in that range of test spot NEW/USD"),
+        ({"market": "perpetual"}, "there are no bars of 1D of perpetual"),
+    ):
+        for attempt in (backtest.run, backtest.pool):
+            with pytest.raises(UsageError, match=message):
+                attempt(market.connection, wanted_of(wanted))
+    assert backtest.pool(market.connection, wanted_of({"symbols": ["AAA/USD"], "exchange": "Other"}))[1] == []
+
+
 def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
     for wanted, plan, message in (
         ({"grid": {}}, PLAN, "the grid is empty"),
@@ -238,12 +253,23 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
         walk.go_on(market.connection, 7, manifest=market.manifest)
     stock = [Row(day(at) + timedelta(hours=5), 50, "STOCK") for at in range(3, 60) if day(at).weekday() < 5]
     market.load(make_batch(stock, timeframe="1D", session="EQUITY"))
+    for exchange, symbol, last in (("other", "AAA/USD", 60), ("synthetic", "BTC/USD", 60), ("test", "NEW/USD", 1)):
+        market.load(make_batch([Row(day(at), 50, symbol) for at in range(last)], timeframe="1D", exchange=exchange))
     market.build()
+    assert_no_mixture_is_pooled(market)
     with pytest.raises(UsageError, match=r"keep different hours \(CRYPTO, EQUITY\)"):
-        begin(market)
+        begin(market, symbols=[*SYMBOLS, "STOCK"])
     delete(market.connection, exchange="test", symbol="STOCK")
     market.build()
-    idle = begin(market, Plan(folds=5, train=20, embargo=2), grid={"fast": [50], "slow": [90]})
+    plan = Plan(folds=5, train=20, embargo=2)
+    begun = walk.begin(
+        market.connection,
+        wanted_of({"grid": {"fast": [50], "slow": [90]}, "exchange": "test"}),
+        plan,
+        manifest=market.manifest,
+    )
+    assert begun.left_out == ["test spot NEW/USD"]
+    idle = begun.walk_id
     with pytest.raises(UsageError, match="no trial has a sharpe to be chosen by"):
         walk.go_on(market.connection, idle, manifest=market.manifest)
 
