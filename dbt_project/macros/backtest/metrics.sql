@@ -149,7 +149,6 @@ metric as (
         bars,
         exposure,
         equity - 1 as total_return,
-        equity <= 0 as is_ruined,
         cagr,
         sqrt(variance * bars_per_year) as volatility,
         sharpe_per_bar * sqrt(bars_per_year) as sharpe,
@@ -158,7 +157,8 @@ metric as (
         drawdown as maximum_drawdown,
         skewness,
         kurtosis,
-        backtest.probabilistic_sharpe(sharpe_per_bar, 0, n, skewness, kurtosis) as probabilistic_sharpe
+        backtest.probabilistic_sharpe(sharpe_per_bar, 0, n, skewness, kurtosis) as probabilistic_sharpe,
+        equity <= 0 as is_ruined
     from ratio
 )
 {%- endmacro %}
