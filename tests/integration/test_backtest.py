@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pandas
@@ -301,7 +302,7 @@ def assert_runs_are_what_is_stored(real: Warehouse, *signals: str) -> None:
 
 @pytest.fixture(scope="module")
 def ruin(manifest: Any) -> Iterator[Warehouse]:
-    """Days on which shorts are ruined by a gap and a long by a close of zero, built."""
+    """Days on which shorts are ruined by a gap, a long by a close of zero, and means of whole ticks meet; built."""
     warehouse = separate_warehouse("ruin")
     start = instant("2024-01-01")
 
@@ -319,13 +320,19 @@ def ruin(manifest: Any) -> Iterator[Warehouse]:
                 *days("LATE/USD", [*up, *down, 8.4, 8.3, 40, *after]),
                 *days("NIL/USD", crashed),
                 *days("CALM/USD", [10 + math.sin(at / 9) for at in range(len(crashed))]),
+                *days("TIES/USD", [price / 1000 for price in tied_prices()]),
             ],
             timeframe="1D",
         )
     )
     warehouse.query(
-        "insert into config.signal values ('both', 'ema_crossover', '1D', '{\"fast\": 9, \"slow\": 21}', 'both')"
+        "insert into config.signal values ('both', 'ema_crossover', '1D', '{\"fast\": 9, \"slow\": 21}', 'both'), "
+        "('ties', 'sma_crossover', '1D', '{\"fast\": 5, \"slow\": 60}', 'both')"
     )
+    for period in (5, 60):
+        warehouse.query(
+            "insert into config.indicator values (%s, 'sma', %s)", f"sma_{period}", json.dumps({"period": period})
+        )
     warehouse.build()
     yield warehouse
     warehouse.close()
@@ -362,7 +369,80 @@ def test_a_close_of_zero_costs_everything_once(ruined: Warehouse) -> None:
 
 
 def test_a_run_is_what_is_stored_where_accounts_are_ruined(ruined: Warehouse) -> None:
-    assert_runs_are_what_is_stored(ruined, "both", "ema_crossover_9_21")
+    assert_runs_are_what_is_stored(ruined, "both", "ties")
+
+
+def tied_prices() -> list[int]:
+    """Closes in thousandths that wander about 1.767; on day 769 the means of 5 and of 60 of them are both that."""
+    random = Random(60)
+    prices, level = [], 1767
+    for _ in range(1_000):
+        level += random.choice((-2, -1, 0, 1, 2)) + (level < 1750) - (level > 1784)
+        prices.append(level)
+    prices[765:770] = [1765, 1767, 1766, 1768, 1769]
+    surplus = sum(prices[710:765]) - 55 * 1767
+    for at in range(abs(surplus)):
+        prices[710 + at % 55] -= 1 if surplus > 0 else -1
+    return prices
+
+
+def crossings(prices: list[int], fast: int, slow: int) -> tuple[list[int], list[int], list[int]]:
+    """On which days the fast mean comes to stand above the slow one, below it, and level with it, in whole numbers."""
+    sides = {}
+    for at in range(slow - 1, len(prices)):
+        lead = sum(prices[at - fast + 1 : at + 1]) * slow - sum(prices[at - slow + 1 : at + 1]) * fast
+        sides[at] = (lead > 0) - (lead < 0)
+    above, below = ([at for at in sides if at - 1 in sides and sides[at] == side != sides[at - 1]] for side in (1, -1))
+    return above, below, [at for at, side in sides.items() if side == 0]
+
+
+def exact_trades(prices: list[int], fast: int, slow: int) -> list[tuple[int, int | None]]:
+    """Long from one crossing to the next, filled a day later: days of entry and of exit, None while it is open."""
+    above, below, _ = crossings(prices, fast, slow)
+    trades: list[tuple[int, int | None]] = []
+    for at in sorted(above + below):
+        is_in = bool(trades) and trades[-1][1] is None
+        if at + 1 < len(prices) and is_in == (at in below):
+            if is_in:
+                trades[-1] = (trades[-1][0], at + 1)
+            else:
+                trades.append((at + 1, None))
+    return trades
+
+
+def test_means_that_are_equal_stand_level(ruined: Warehouse) -> None:
+    """Every crossing of a grid, and of the stored signal, is that of whole numbers: rounding decides none."""
+    prices, start = tied_prices(), instant("2024-01-01")
+    assert sum(prices[765:770]) * 12 == sum(prices[710:770]) == 60 * 1767
+    grid = {"fast": [2, 3, 5, 8, 10, 15, 20, 25], "slow": [30, 40, 50, 60, 100]}
+    ran = backtest.run(
+        ruined.connection,
+        backtest.Wanted("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
+        manifest=ruined.manifest,
+    )
+    found: dict[tuple[int, int], list[tuple[int, int | None]]] = {}
+    for fast, slow, entry_at, exit_at in ruined.query(
+        "select (params ->> 'fast')::integer, (params ->> 'slow')::integer, entry_at, exit_at "
+        "from lab.trade inner join lab.trial using (run_id, trial) where run_id = %s order by trial, entry_at",
+        ran.run_id,
+    ):
+        days = (entry_at - start).days, (exit_at - start).days if exit_at else None
+        found.setdefault((fast, slow), []).append(days)
+    ties = 0
+    for fast in grid["fast"]:
+        for slow in grid["slow"]:
+            assert found[fast, slow] == exact_trades(prices, fast, slow), (fast, slow)
+            ties += len(crossings(prices, fast, slow)[2])
+    assert ties > 50
+    stored = ruined.query(
+        "select closed_at, direction from signals.fct_signals inner join bars.dim_instrument using (instrument_id) "
+        "where signal = 'ties' and symbol = 'TIES/USD' and action = 'entry' order by 1"
+    )
+    above, below, level = crossings(prices, 5, 60)
+    assert 769 in level
+    assert [((moment - start).days - 1, way) for moment, way in stored] == sorted(
+        [*((at, "long") for at in above), *((at, "short") for at in below)]
+    )
 
 
 def test_two_debts_are_no_gain(ruined: Warehouse) -> None:
@@ -391,7 +471,7 @@ def test_two_debts_are_no_gain(ruined: Warehouse) -> None:
     assert portfolio == (equity[-1] - 1, pytest.approx(equity[-1] / max(equity) - 1), True)
     flagged = ruined.query(
         "select distinct symbol, is_ruined from marts.strategy_leaderboard "
-        "where signal = 'both' and scope = 'instrument' order by symbol"
+        "where signal = 'both' and scope = 'instrument' and symbol <> 'TIES/USD' order by symbol"
     )
     assert flagged == [("CALM/USD", False), ("GAP/USD", True), ("LATE/USD", True), ("NIL/USD", True)]
 

@@ -69,14 +69,27 @@
 {% macro before(value) %}{{ return(value if value is number else value ~ '_before') }}{% endmacro %}
 
 
+{#-
+  Whether a value stands above another: by more than rounding leaves of the larger one, or of `of` where they are differences of something larger. Rounding
+  leaves some 1e-15 of a mean. Two means of prices that are not equal differ by a tick over the product of their lengths: of 5 and 200 bars at
+  60,000.00, that is 2e-10 of it. Between them, two values that are equal in the arithmetic of prices stand level here, too.
+-#}
+{% macro is_above(a, b, of=none) %}
+  {% set scale = of if of is not none else 'greatest(abs(' ~ a ~ '), abs(' ~ b ~ '))' %}
+  {{ return('(' ~ a ~ ' - ' ~ b ~ ' > 1e-12::float8 * ' ~ scale ~ ')') }}
+{% endmacro %}
+
+
+{% macro is_below(a, b, of=none) %}{{ return(is_above(b, a, of)) }}{% endmacro %}
+
+
+{#- Above now, and at the bar before not: from level it crosses as from below. -#}
 {% macro crosses_above(a, b) %}
-  {{ return('(' ~ a ~ ' > ' ~ b ~ ' and ' ~ before(a) ~ ' <= ' ~ before(b) ~ ')') }}
+  {{ return('(' ~ is_above(a, b) ~ ' and not ' ~ is_above(before(a), before(b)) ~ ')') }}
 {% endmacro %}
 
 
-{% macro crosses_below(a, b) %}
-  {{ return('(' ~ a ~ ' < ' ~ b ~ ' and ' ~ before(a) ~ ' >= ' ~ before(b) ~ ')') }}
-{% endmacro %}
+{% macro crosses_below(a, b) %}{{ return(crosses_above(b, a)) }}{% endmacro %}
 
 
 {#- When a position is entered, or left. Of a direction that the signal does not trade nothing is kept. -#}

@@ -9,9 +9,10 @@
   {% set upper = reads(signal, 'donchian_upper_' ~ channel, 'donchian', {'period': channel}) %}
   {% set lower = reads(signal, 'donchian_lower_' ~ channel, 'donchian', {'period': channel}) %}
   {% set atr = reads(signal, 'atr_' ~ period, 'atr', {'period': period}) %}
-  {% set expands = atr ~ ' > ' ~ expansion ~ ' * ' ~ before(atr) %}
-  {% do enters(signal, 'long', '(bar.close > ' ~ before(upper) ~ ' and ' ~ expands ~ ')') %}
-  {% do leaves(signal, 'long', 'bar.close < ' ~ before(lower)) %}
-  {% do enters(signal, 'short', '(bar.close < ' ~ before(lower) ~ ' and ' ~ expands ~ ')') %}
-  {% do leaves(signal, 'short', 'bar.close > ' ~ before(upper)) %}
+  {% set expands = is_above(atr, expansion ~ ' * ' ~ before(atr), of='bar.close') %}
+  {% set rises, falls = is_above('bar.close', before(upper)), is_below('bar.close', before(lower)) %}
+  {% do enters(signal, 'long', '(' ~ rises ~ ' and ' ~ expands ~ ')') %}
+  {% do leaves(signal, 'long', falls) %}
+  {% do enters(signal, 'short', '(' ~ falls ~ ' and ' ~ expands ~ ')') %}
+  {% do leaves(signal, 'short', rises) %}
 {% endmacro %}

@@ -7,8 +7,8 @@
   {% set fast_mean = reads(signal, 'ema_' ~ fast, 'ema', {'period': fast}) %}
   {% set slow_mean = reads(signal, 'ema_' ~ slow, 'ema', {'period': slow}) %}
   {% set rsi = reads(signal, 'rsi_' ~ period, 'rsi', {'period': period}) %}
-  {% do enters(signal, 'long', '(' ~ crosses_above(fast_mean, slow_mean) ~ ' and ' ~ rsi ~ ' > ' ~ momentum ~ ')') %}
+  {% do enters(signal, 'long', '(' ~ crosses_above(fast_mean, slow_mean) ~ ' and ' ~ is_above(rsi, momentum) ~ ')') %}
   {% do leaves(signal, 'long', crosses_below(fast_mean, slow_mean)) %}
-  {% do enters(signal, 'short', '(' ~ crosses_below(fast_mean, slow_mean) ~ ' and ' ~ rsi ~ ' < ' ~ (100 - momentum) ~ ')') %}
+  {% do enters(signal, 'short', '(' ~ crosses_below(fast_mean, slow_mean) ~ ' and ' ~ is_below(rsi, 100 - momentum) ~ ')') %}
   {% do leaves(signal, 'short', crosses_above(fast_mean, slow_mean)) %}
 {% endmacro %}

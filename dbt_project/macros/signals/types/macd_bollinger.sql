@@ -15,10 +15,10 @@
   {% set upper = reads(signal, 'bollinger_upper' ~ bands, 'bollinger', params) %}
   {% set middle = reads(signal, 'bollinger_middle' ~ bands, 'bollinger', params) %}
   {% set lower = reads(signal, 'bollinger_lower' ~ bands, 'bollinger', params) %}
-  {% do enters(signal, 'long', '(' ~ crosses_above('bar.close', lower) ~ ' and bar.close < ' ~ middle
-    ~ ' and ' ~ histogram ~ ' > ' ~ before(histogram) ~ ')') %}
+  {% do enters(signal, 'long', '(' ~ crosses_above('bar.close', lower) ~ ' and ' ~ is_below('bar.close', middle)
+    ~ ' and ' ~ is_above(histogram, before(histogram), of='bar.close') ~ ')') %}
   {% do leaves(signal, 'long', crosses_above('bar.close', middle)) %}
-  {% do enters(signal, 'short', '(' ~ crosses_below('bar.close', upper) ~ ' and bar.close > ' ~ middle
-    ~ ' and ' ~ histogram ~ ' < ' ~ before(histogram) ~ ')') %}
+  {% do enters(signal, 'short', '(' ~ crosses_below('bar.close', upper) ~ ' and ' ~ is_above('bar.close', middle)
+    ~ ' and ' ~ is_below(histogram, before(histogram), of='bar.close') ~ ')') %}
   {% do leaves(signal, 'short', crosses_below('bar.close', middle)) %}
 {% endmacro %}
