@@ -12,7 +12,7 @@ from tests.commands import titan
 from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
 from tests.warehouse import Warehouse
 from titan.errors import ExitCode, UsageError
-from titan.loads import LoadReport, load_exchange
+from titan.loads import LoadReport, load_exchange, load_subscriptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 
@@ -137,6 +137,29 @@ def test_a_symbol_that_fails_does_not_stop_the_others(warehouse: Warehouse, exch
     report = load_exchange(warehouse.connection, "binance", ["BTC/USDT", "ETH/USDT"], "1d", SINCE)
     assert [batch.symbols for batch in report.promoted] == [["ETH/USDT"]]
     assert [origin for origin, _ in report.failed] == ["binance BTC/USDT 1D"]
+
+
+def test_a_poll_goes_on_where_it_was_cut_short_and_loads_its_other_series(
+    warehouse: Warehouse, exchange: LocalExchange
+) -> None:
+    """A time that fits no calendar ended the poll of all series."""
+    since = this_hour().replace(hour=0) - timedelta(days=60)
+    count = (this_hour() - since) // timedelta(hours=1)
+    exchange.candles.clear()
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        exchange.add(symbol, since, "1h", [float(at % 50 + 1) for at in range(count)])
+        warehouse.query(
+            "insert into config.subscription values ('binance', %s, '1h', %s)", f"{symbol[:3]}/USDT", since.date()
+        )
+    impossible = Fault(200, b'[[1000000000000000000, "1", "1", "1", "1", "1", 0, "1", 7]]')
+    exchange.faults = [None, *[impossible] * 4]
+    report = load_subscriptions(warehouse.connection)
+    assert [batch.inserted for batch in report.promoted] == [1000, count]
+    assert ["no candle opens at 1000000000000000000" in str(error) for _, error in report.failed] == [True]
+    requests = exchange.requests
+    report = load_subscriptions(warehouse.connection)
+    assert ([batch.inserted for batch in report.promoted], report.failed) == ([count - 1000, 0], [])
+    assert exchange.requests - requests == 2
 
 
 def test_a_revised_candle_becomes_a_revision(warehouse: Warehouse, exchange: LocalExchange) -> None:

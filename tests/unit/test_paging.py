@@ -105,6 +105,9 @@ def test_an_exchange_that_gives_its_newest_candles_is_seen_through(heeds_until: 
         assert (came, answered) == (opened, [(0, 2000)])
     else:
         assert (came, answered) == (opened[-720:], [(1280, 2000)])
+        # The question about the time before is asked twice as well, if need be.
+        exchange = Exchange(opened, newest(720, heeds_until=False), empty_answers={2})
+        assert walk(exchange, 2000) == (opened[-720:], [(1280, 2000)])
 
 
 def test_a_young_market_is_one_that_had_nothing_before() -> None:
@@ -120,7 +123,9 @@ def test_an_exchange_that_cannot_be_told_where_to_end_did_not_answer_for_before(
             raise RefusedError("unknown parameter")
         return first_ones(1000)(exchange, cursor, until)
 
-    assert walk(Exchange(opened, answer), 1000) == (opened, [(900, 1000)])
+    paging = Paging(Exchange(opened, answer).ask, since=START, end=START + 1000 * STEP, step=STEP, limit=1000)
+    assert [row[0] for page in paging.pages() for row in page] == opened  # and that no is no failure
+    assert paging.answered == [(opened[0], opened[-1] + STEP)]
 
 
 def test_older_candles_than_asked_for_are_no_answer() -> None:
