@@ -16,7 +16,7 @@ STEPS = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000}
 
 
 class Fault(NamedTuple):
-    """An answer that is none. A truncated one ends in the middle of its body."""
+    """An answer that is none. A truncated one ends in the middle of its body; the status 0 is a line that goes dead."""
 
     status: int
     body: bytes
@@ -100,6 +100,8 @@ def local_exchange() -> Iterator[LocalExchange]:
         def do_GET(self) -> None:
             parts = urlparse(self.path)
             answer = exchange.answer(parts.path, parse_qs(parts.query))
+            if not answer.status:
+                return
             self.send_response_only(answer.status)  # without the time of day, which may be among the headers
             for name, value in {"Content-Type": "application/json", **answer.headers}.items():
                 self.send_header(name, value)

@@ -124,7 +124,7 @@ def test_an_outage_that_tells_its_end_is_waited_for(exchange: LocalExchange, wai
 
 
 def test_a_wait_of_an_earlier_answer_says_nothing_of_a_later_one(exchange: LocalExchange, waits: list[float]) -> None:
-    exchange.faults = [Fault(429, LIMITED, {"Retry-After": "30"}), Fault(200, b"null"), Fault(429, LIMITED)]
+    exchange.faults = [Fault(429, LIMITED, {"Retry-After": "30"}), Fault(0, b""), Fault(429, LIMITED)]
     assert len(fetch().candles) == 5
     assert waits == [30, 2, 40]
 
