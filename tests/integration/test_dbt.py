@@ -36,6 +36,38 @@ def test_a_build_says_which_migrations_its_database_lacks(warehouse: Warehouse) 
     warehouse.build("--select", "dim_timeframe")
 
 
+COMMENTS = """
+select namespace.nspname || '.' || class.relname, coalesce(attribute.attname, ''), comment.description, comment.xmin::text
+from pg_description as comment
+inner join pg_class as class on comment.objoid = class.oid and comment.classoid = 'pg_class'::regclass
+inner join pg_namespace as namespace on class.relnamespace = namespace.oid
+left join pg_attribute as attribute on class.oid = attribute.attrelid and comment.objsubid = attribute.attnum and attnum > 0
+where namespace.nspname || '.' || class.relname = any (%s)
+"""
+
+
+def test_what_models_are_said_to_be_is_the_comment_of_what_stands(warehouse: Warehouse) -> None:
+    """Of tables that no build has touched since, too; where nothing differs nothing is written."""
+    said = {}
+    for model in (node for node in warehouse.manifest.nodes.values() if node.resource_type == "model"):
+        columns = {column.name: column.description for column in model.columns.values()}
+        said |= {(f"{model.schema}.{model.alias}", name): text for name, text in {"": model.description, **columns}.items()}
+    models = [relation for relation, column in said if not column]
+    warehouse.build("--select", "dim_timeframe")  # its definition has the name of the database in it, and this one is a copy
+    before = {(relation, column): (text, written) for relation, column, text, written in warehouse.query(COMMENTS, models)}
+    assert {of: text for of, (text, _) in before.items()} == said
+    warehouse.query("comment on column bars.candle.close is 'what it was called in an older checkout'")
+    warehouse.query("comment on view marts.ohlcv is null")
+    warehouse.build("--select", "dim_timeframe")
+    after = {(relation, column): (text, written) for relation, column, text, written in warehouse.query(COMMENTS, models)}
+    assert {of: text for of, (text, _) in after.items()} == said
+    touched = {relation for (relation, column), was in before.items() if after[relation, column] != was}
+    assert touched == {"bars.candle", "marts.ohlcv"}
+    assert (
+        after["bars.candle", ""][1] != after["marts.ohlcv", ""][1]
+    )  # in transactions of their own: nothing to be in a circle with
+
+
 def test_no_number_depends_on_the_time_zone_of_the_session(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server's default, or PGOPTIONS, may be a zone with summer time; dbt's connections have it."""
     until = datetime(2024, 4, 1, tzinfo=UTC)

@@ -39,7 +39,6 @@
   {% call statement('main' if plan.action == 'nothing' else 'record') %}
     {{ feed_record(node, parents, plan.upto) }}
   {% endcall %}
-  {% if plan.action == 'rebuild' %}{% do persist_docs(target_relation, model) %}{% endif %}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
   {{ adapter.commit() }}

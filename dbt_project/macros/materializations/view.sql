@@ -28,7 +28,6 @@
         {{ feed_redefined(node, definition_hash) }}
       {% endcall %}
     {% endif %}
-    {% do persist_docs(target_relation, model) %}
   {% else %}
     {% call statement('main') %}
       select 'unchanged'
