@@ -426,12 +426,12 @@ def _opened_at(read: _Read, options: FileOptions, session: Session) -> tuple[npt
     """Instants at which the candles open, and what had to be assumed to know them."""
     notes: list[str] = []
     values, timeframe = read.times.values, read.timeframe
-    stamp = options.stamp or read.columns.stamp
+    stamp = options.stamp or (None if read.times.is_dates else read.columns.stamp)  # a date alone is that of its day
     if stamp is None:
         stamp = "close" if "closed_at" in read.columns.position or looks_like_closes(values) else "open"
     if stamp == "close" and not options.stamp:
         notes.append("times are closes")
-    if stamp == "close" and timeframe.is_intraday | (not read.times.is_dates):
+    if stamp == "close":
         values = opens_of_closes(values, timeframe)
     known = values != MISSING
     is_days = not timeframe.is_intraday and bool(np.all(values[known] % _DAY == 0))

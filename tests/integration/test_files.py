@@ -297,6 +297,22 @@ def test_a_file_that_revises_most_of_another_ones_candles_stops_and_says_so(ware
     assert load(warehouse, other, may_revise=True).promoted[0].revised == 14
 
 
+def test_a_short_hole_between_two_files_is_said(warehouse: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}", "a.csv"), symbol="BTC/USD")
+    later = f"{HEADER}\n2024-01-01T05:00:00Z,10,12,9,11,5\n2024-01-01T06:00:00Z,11,13,10,12,6"
+    second = write(tmp_path, later, "b.csv")
+    (promoted,) = load(warehouse, second, symbol="BTC/USD").promoted
+    assert promoted.notices == [
+        "BTC/USD: no file covers 2024-01-01 03:00 … 2024-01-01 05:00, so the bars across it are left out; if one does, load it "
+        "with --covers"
+    ]
+    (promoted,) = load(warehouse, second, symbol="BTC/USD", covers="2024-01-01").promoted
+    assert promoted.notices == []
+    assert warehouse.value("select observed::text from raw.observed") == (
+        '{["2024-01-01 00:00:00+00","2024-01-02 00:00:00+00")}'
+    )
+
+
 def test_symbols_that_a_dash_or_a_dot_tells_apart_are_two(warehouse: Warehouse, tmp_path: Path) -> None:
     for name in ("BRK-A", "BRK-B", "BTCUSDT_240329-1h", "BTCUSDT-1h"):
         load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}", f"binance_{name}.csv"))

@@ -198,6 +198,15 @@ def test_a_source_that_stamps_bars_at_their_close_is_known_by_its_columns(tmp_pa
     assert batch.candles["volume"].tolist() == [7] * HOURS
 
 
+def test_dates_are_those_of_their_days_unless_they_are_said_to_be_closes(tmp_path: Path) -> None:
+    days = [f"{day:%m/%d/%Y}" for day in pd.date_range("2024-01-20", periods=HOURS)]
+    content = lines(
+        '"Date","Time","Open","High","Low","Close","Vol","OI"', days, ["00:00"] * HOURS, PRICES, VOLUME, [0] * HOURS
+    )
+    assert opened(read(tmp_path, "BTCUSD_1d.csv", content))[0] == "2024-01-20T00:00:00"
+    assert opened(read(tmp_path, "BTCUSD_1d.csv", content, stamp="close"))[0] == "2024-01-19T00:00:00"
+
+
 def test_rows_that_the_source_marks_as_unfinished_are_left_out_and_counted(tmp_path: Path) -> None:
     confirmed = [1] * (HOURS - 1) + [0]
     batch = read(tmp_path, "BTCUSDT_1h.csv", lines("ts,o,h,l,c,vol,confirm", STARTS, PRICES, VOLUME, confirmed))
