@@ -10,7 +10,7 @@ from psycopg import sql
 
 from titan.database import Connection
 
-WRITER_LOCK = "select pg_advisory_xact_lock(hashtext('titan'), hashtext('promote'))"
+WRITER_LOCK = "lock table locks.promotion in exclusive mode"
 
 
 def open_batch(

@@ -194,7 +194,7 @@ def evidence(connection: Connection, strategy: str) -> list[dict[str, Any]]:
 
 
 def _lock(connection: Connection) -> None:
-    connection.execute("select pg_advisory_xact_lock(hashtext('titan'), hashtext('approval'))")
+    connection.execute("lock table lab.approval in share row exclusive mode")
 
 
 def _status(connection: Connection, strategy: str, wanted: str) -> str:

@@ -10,6 +10,7 @@ import psycopg
 
 from titan.database import Connection, connect
 from titan.errors import MigrationError
+from titan.locks import locked
 from titan.settings import Settings
 
 LEDGER = """
@@ -49,22 +50,32 @@ def available() -> list[Migration]:
 def migrate(settings: Settings | None = None) -> list[str]:
     """Bring the database to the version of this checkout; returns the names of what was applied.
 
-    Safe to call again and from several processes: a session lock lets one of them work while the others wait and then
+    Safe to call again and from several processes: a lock of the ledger lets one of them work while the others wait and then
     find nothing to do. Raises MigrationError when an applied file was edited or the database is newer than this checkout.
     """
     with connect(settings, autocommit=True) as connection:
-        connection.execute("select pg_advisory_lock(hashtext('titan'), hashtext('migrate'))")
-        connection.execute(LEDGER)
-        known = {
-            version: (name, sha256)
-            for version, name, sha256 in connection.execute("select version, name, sha256 from ops.migration")
-        }
-        migrations = available()
-        _refuse_surprises(migrations, known)
-        pending = [migration for migration in migrations if migration.version not in known]
-        for migration in pending:
-            _apply(connection, migration)
+        if connection.execute("select to_regclass('ops.migration')").fetchone() == (None,):
+            # An advisory lock, which anybody could take: there is nothing yet that only we may lock, and no reader.
+            connection.execute("select pg_advisory_lock(hashtext('titan'), hashtext('migrate'))")
+            connection.execute(LEDGER)
+            connection.execute("select pg_advisory_unlock_all()")
+        if not _pending(connection):
+            return []
+        with locked("lock table ops.migration in share update exclusive mode", settings=settings):
+            pending = _pending(connection)
+            for migration in pending:
+                _apply(connection, migration)
         return [f"{migration.version:04d} {migration.name}" for migration in pending]
+
+
+def _pending(connection: Connection) -> list[Migration]:
+    known = {
+        version: (name, sha256)
+        for version, name, sha256 in connection.execute("select version, name, sha256 from ops.migration")
+    }
+    migrations = available()
+    _refuse_surprises(migrations, known)
+    return [migration for migration in migrations if migration.version not in known]
 
 
 def _refuse_surprises(migrations: list[Migration], known: dict[object, tuple[object, object]]) -> None:

@@ -33,6 +33,7 @@ from titan.backtest import (
 )
 from titan.database import Connection, record, records
 from titan.errors import BusyError, UsageError
+from titan.locks import locked
 from titan.log import Progress
 
 SCHEMES = ("anchored", "rolling")
@@ -250,19 +251,14 @@ def go_on(
     Raises UsageError where there is no such walk, or its bars or the code have changed since it began.
     """
     walk = _walk(connection, walk_id)
-    is_ours: Any = connection.execute("select pg_try_advisory_lock(hashtext('titan.walk'), %s)", (walk_id,)).fetchone()
     connection.commit()
-    if not is_ours[0]:
-        raise BusyError(
-            f"walk {walk_id} is being walked by another process",
-            hint="wait for it: titan backtest walks shows how far it is",
-        )
-    try:
+    with locked("select from lab.walk where walk_id = %s for no key update nowait", walk_id) as is_ours:
+        if not is_ours:
+            raise BusyError(
+                f"walk {walk_id} is being walked by another process",
+                hint="wait for it: titan backtest walks shows how far it is",
+            )
         return _go_on(connection, walk, dict(programs or {}), progress, manifest)
-    finally:
-        if not connection.closed:
-            connection.execute("select pg_advisory_unlock(hashtext('titan.walk'), %s)", (walk_id,))
-            connection.commit()
 
 
 def _go_on(

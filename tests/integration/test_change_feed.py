@@ -170,7 +170,7 @@ def test_read_changes_are_pruned_and_unread_ones_stay(warehouse: Warehouse) -> N
 def test_nothing_is_pruned_while_a_model_is_being_built(warehouse: Warehouse) -> None:
     warehouse.query("insert into ops.change (node) values ('raw.nobody')")
     with connect() as building:
-        building.execute("select pg_advisory_xact_lock_shared(hashtext('titan'), hashtext('build'))")
+        building.execute("select ops.lock_node('bars.first_built')")
         assert warehouse.value("select ops.prune_changes()") == 0
         building.rollback()
     assert warehouse.value("select ops.prune_changes()") == 1
@@ -225,7 +225,7 @@ def test_deleting_everything_leaves_no_row_and_frees_the_timeframe(warehouse: Wa
 def test_two_builds_at_once_end_like_one(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(30)))
     with connect() as other:
-        other.execute("select pg_advisory_xact_lock(hashtext('titan.node'), hashtext('bars.candle'))")
+        other.execute("select ops.lock_node('bars.candle')")
         waiting = threading.Thread(target=warehouse.build)
         waiting.start()
         waiting.join(1.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ import psycopg
 import pytest
 
 from tests.servers import temporary_server
-from tests.warehouse import DATABASE, Warehouse, create_database
+from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch
 from titan import migrate as migrations
 from titan.database import connect
 from titan.errors import DatabaseUnavailableError, MigrationError
 from titan.migrate import available, migrate
+from titan.run_lock import held
 from titan.server import EmbeddedServer
 from titan.settings import Settings
 
 BARE = f"{DATABASE}_bare"
+LIMITS = {"statement_timeout": "10min", "idle_in_transaction_session_timeout": "4min"}
 
 
 @pytest.fixture
@@ -84,6 +87,63 @@ def test_the_reader_reads_everything_and_writes_nothing(warehouse: Warehouse) ->
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement)
+
+
+# What processes of Titan once kept each other out by; anybody may take an advisory lock.
+ADVISORY = [("titan", name) for name in ("feed", "run", "promote", "swap", "build", "approval", "migrate")]
+
+
+def test_a_reader_stops_nobody(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It locks whatever it may, and keeps it, while others load, build, run and decide."""
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=20s")  # nobody waits here for ever
+    with connect(autocommit=True) as reader:
+        reader.execute("set role titan_reader")
+        for table in ("run", "promotion", "feed", "swap", "node"):
+            for mode in ("access share", "exclusive"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    reader.execute(f"begin; lock table locks.{table} in {mode} mode".encode())
+                reader.execute("rollback")
+        for statement in (
+            "select from ops.change for key share",
+            "select from lab.walk for key share",
+            "begin; lock table lab.approval in row share mode",
+            "begin; lock table ops.migration in share update exclusive mode",
+            "select ops.lock_node('bars.candle')",
+            "create temporary table mine (); create trigger mine before insert on mine execute function ops.lock_feed()",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(statement.encode())
+            reader.execute("rollback")
+        for names in (*ADVISORY, ("titan.node", "bars.dim_timeframe")):
+            reader.execute("select pg_advisory_lock(hashtext(%s), hashtext(%s))", names)
+        reader.execute("begin; select * from bars.dim_timeframe, ops.change")
+        reader.execute("commit")
+        warehouse.load(make_batch([Row(instant("2024-01-02"), 5)]))
+        with held("run"):
+            warehouse.build("--select", "dim_timeframe", "--full-refresh")
+        assert warehouse.value("select ops.prune_changes()") >= 0
+        assert migrate() == []
+
+
+def test_readers_have_limits_and_the_owner_has_none(bare: Settings) -> None:
+    migrate(bare)
+    reader = f"{DATABASE}_reader"
+    password = secrets.token_urlsafe()
+    with connect(bare, autocommit=True) as owner:
+        assert [owner.execute(f"show {name}".encode()).fetchone() for name in LIMITS] == [("0",), ("0",)]
+        owner.execute(f"drop role if exists {reader}".encode())
+        owner.execute(f"create role {reader} login password '{password}' in role titan_reader".encode())
+        try:
+            with psycopg.connect(
+                host=bare.host, port=bare.port, user=reader, password=password, dbname=bare.database, autocommit=True
+            ) as connection:
+                shown = {name: connection.execute(f"show {name}".encode()).fetchone() for name in LIMITS}
+                assert shown == {name: (limit,) for name, limit in LIMITS.items()}
+                for statement in ("select lo_create(0)", "select lo_creat(-1)", "select lo_from_bytea(0, 'x')"):
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        connection.execute(statement.encode())
+        finally:
+            owner.execute(f"drop role {reader}".encode())
 
 
 def test_an_old_server_is_refused(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

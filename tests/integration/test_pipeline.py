@@ -18,6 +18,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from ingest.load_batch import WRITER_LOCK
 from ingest.timeframes import TIMEFRAMES
 from tests.commands import TITAN, titan
 from tests.integration.test_command_line import CANDLES
@@ -129,14 +130,14 @@ def test_the_lock_is_taken_again_when_its_connection_is_lost(warehouse: Warehous
 def writer_locked(warehouse: Warehouse) -> Iterator[psycopg.Connection]:
     """Hold the promotions back: whoever loads has landed and inspected its candles, and waits."""
     with connect() as blocker, blocker.transaction():
-        blocker.execute("select pg_advisory_xact_lock(hashtext('titan'), hashtext('promote'))")
+        blocker.execute(WRITER_LOCK)
         yield blocker  # type: ignore[misc]
 
 
 def _wait_for_landing(warehouse: Warehouse) -> int:
     """Wait until somebody has landed candles and waits for the writer's lock; returns its process."""
     deadline = time.monotonic() + 60
-    waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event = 'advisory'"
+    waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event = 'relation'"
     while not (found := warehouse.query(waiting)):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -171,10 +171,11 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(market: Warehouse) -
     assert market.value("select count(*) from lab.run") == runs + 2
     assert market.query("select tablename from pg_tables where tablename like 'work_%'") == []
     with closing(Warehouse(market.manifest)) as other:
-        other.query("select pg_advisory_lock(hashtext('titan.walk'), %s)", third)
+        other.query("begin")
+        other.query("select from lab.walk where walk_id = %s for no key update", third)
         with pytest.raises(BusyError, match="is being walked by another process"):
             walk.go_on(market.connection, third, manifest=market.manifest)
-        other.query("select pg_advisory_unlock_all()")  # the server may take a moment to notice that a session ended
+        other.query("rollback")  # the server may take a moment to notice that a session ended
     assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 2
     assert bytes_of(third) == bytes_of(first)
     assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 0

@@ -103,7 +103,7 @@ def rebuild_everything(relations: list[tuple[str, str | None]]) -> None:
     with closing(connect()) as connection:
         for relation, definition in relations:
             with connection.transaction():
-                connection.execute("select pg_advisory_xact_lock(hashtext('titan.node'), hashtext(%s))", (relation,))
+                connection.execute("select ops.lock_node(%s)", (relation,))
                 if definition is not None:
                     connection.execute("select ops.replace_view(%s, %s)", (relation, definition))
                     continue

@@ -10,9 +10,7 @@
   {% call statement('feed_plan', fetch_result=true) %}
     {#- Chunks in the columnstore are written like others: the default limit would fail a rewrite of more than 100,000 rows. #}
     set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0;
-    select
-      pg_advisory_xact_lock_shared(hashtext('titan'), hashtext('build')),
-      pg_advisory_xact_lock(hashtext('titan.node'), hashtext('{{ node }}'));
+    select ops.lock_node('{{ node }}');
     with parent as (
       select unnest(array[{{ feed_names(parents) }}]::text[]) as node
     ),

@@ -11,7 +11,7 @@
 {% macro create_function(prefix, definition) %}
   {% set name = function_name(prefix, definition) %}
   {% if execute and not run_query("select to_regproc('" ~ name ~ "') is not null").rows[0][0] %}
-    select pg_advisory_xact_lock(hashtext('titan'), hashtext('{{ prefix }}'));
+    select ops.lock_node('{{ this.schema }}.{{ this.identifier }}');
     {{ definition | replace('create or replace function ' ~ prefix ~ '(', 'create or replace function ' ~ name ~ '(') }};
     do $drop$
     declare
