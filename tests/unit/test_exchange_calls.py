@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -167,6 +168,14 @@ def test_the_hint_asks_for_the_internet_only_where_nothing_answers(
         fetch()
     assert hint in str(failure.value.hint)
     assert may_pass(failure.value)
+
+
+def test_older_candles_than_asked_for_are_seen_and_no_silence(exchange: LocalExchange, waits: list[float]) -> None:
+    """ccxt drops them, and what is left is an empty page."""
+    exchange.faults = [None, Fault(200, json.dumps(list(exchange.candles["BTCUSDT"].values())).encode())]
+    batch = fetch()
+    assert "it answers older ones, up to 2024-01-05" in str(batch.cut_short)
+    assert batch.observed == (SINCE, SINCE + timedelta(days=5))
 
 
 def test_a_no_is_not_asked_again(exchange: LocalExchange, waits: list[float]) -> None:
