@@ -16,15 +16,16 @@ with compounded as (
 )
 
 select
-    timeframe,
-    closed_at,
-    signal,
-    instruments,
+    compounded.timeframe,
+    compounded.closed_at,
+    compounded.signal,
+    compounded.instruments,
     {%- for account in accounts() %}
         {{ return_while_it_lives('compounded', account, 'bars') }} as {{ account }}_return,
-        {{ account }}_equity,
-        {{ account }}_equity / greatest(1, max({{ account }}_equity) over bars) - 1 as {{ account }}_drawdown,
+        compounded.{{ account }}_equity,
+        compounded.{{ account }}_equity / greatest(1, max(compounded.{{ account }}_equity) over bars) - 1
+            as {{ account }}_drawdown,
     {%- endfor %}
-    exposure
+    compounded.exposure
 from compounded
-window bars as (partition by timeframe, signal order by closed_at)
+window bars as (partition by compounded.timeframe, compounded.signal order by compounded.closed_at)
