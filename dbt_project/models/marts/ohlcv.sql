@@ -28,8 +28,8 @@ select
     bars.is_partial
 {%- if engine() == 'community' %}
 
--- One instrument at a time. A join would read all of an aggregate, since its rows are judged behind conditions of their own; a
--- value from outside reaches its index. The `with` keeps the planner from making a join of it again.
+-- One instrument at a time. A join would read all of an aggregate, since its rows are judged behind conditions of their own;
+-- a value from outside reaches its index. The `with` keeps the planner from making a join of it again.
 from instrument
 cross join
     lateral (
