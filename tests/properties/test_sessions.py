@@ -59,7 +59,7 @@ def candles(first: int, days: int, hours: str, price: float, holes: int = 0) -> 
     """A file of the half hours of some dates, weekends among them; every so many are missing."""
 
     def load(warehouse: Warehouse, folder: Path) -> None:
-        lines = []
+        lines: list[str] = []
         for day in (MONDAY + timedelta(days=first + at) for at in range(days)):
             moment, last = (datetime.combine(day, at) for at in HOURS[hours])
             while moment <= last:
