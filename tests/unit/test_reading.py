@@ -147,6 +147,13 @@ def test_numbers_that_can_be_mistaken_are_refused_by_name(tmp_path: Path, price:
     assert message.replace("close", str(refusal.value).split(": ")[1].split()[0]) in str(refusal.value)
 
 
+def test_thousands_and_fractions_by_commas_in_one_file_are_refused(tmp_path: Path) -> None:
+    prices = ['"5,091.6"', '"5,092.6"']
+    content = lines("date,open,high,low,close,volume", ["2024-01-01", "2024-01-02"], *[prices] * 4, ['"100,25"', '"99,5"'])
+    with pytest.raises(SourceError, match=r"two ways: '5,091\.6' and '100,25'"):
+        read(tmp_path, "BTCUSD_1d.csv", content)
+
+
 def test_volumes_of_thousands_are_thousands(tmp_path: Path) -> None:
     volumes = ["12.3K", "1.5M", "2B", "7"] + ["1"] * (HOURS - 4)
     batch = read(tmp_path, "BTCUSDT_1h.csv", lines("time,open,high,low,close,volume", STARTS, PRICES, volumes))
