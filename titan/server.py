@@ -23,6 +23,7 @@ from titan.errors import DatabaseUnavailableError
 from titan.settings import EMBEDDED_HOST, Settings, home, passfile
 
 SYSTEM_USER = "titan"  # PostgreSQL refuses to run as root, so root runs it as this user
+SUPERUSER = "titan_superuser"  # makes the role that Titan works as, and its database; nothing else is done as it
 
 # For small machines, one user, bulk loads and short builds.
 SERVER_SETTINGS = {
@@ -40,6 +41,12 @@ SERVER_SETTINGS = {
     "random_page_cost": "1.1",
     "jit": "off",
 }
+
+
+# A large object stays when its session has ended. Databases are made from the template.
+_NO_LARGE_OBJECTS = """
+revoke execute on function lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) from public
+"""
 
 
 class EmbeddedServer:
@@ -67,7 +74,7 @@ class EmbeddedServer:
             if self.is_running():
                 self._refuse_other_port()
                 self._write_passfile()
-                self._create_database()
+                self._create_role_and_database()
                 return False
             if not (self.data / "PG_VERSION").exists():
                 self._initdb()
@@ -81,7 +88,7 @@ class EmbeddedServer:
                 raise DatabaseUnavailableError(
                     f"the embedded server did not start: {self._last_words()}", hint=f"its log: {self.log}"
                 )
-            self._create_database()
+            self._create_role_and_database()
             return True
 
     def stop(self) -> bool:
@@ -167,24 +174,25 @@ class EmbeddedServer:
         self.data.chmod(0o700)
         self.log.touch()
         password_file = self.root / "initial-password"
-        password_file.write_text(self._password())
+        password_file.write_text(self._password("superuser-password"))
         if owner := self._owner:
             for path in (self.data, self.log, password_file):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         password_file.chmod(0o600)
         created = self._run(
             "initdb",
-            *("-D", str(self.data), "-U", self.settings.user, f"--pwfile={password_file}"),
+            *("-D", str(self.data), "-U", SUPERUSER, f"--pwfile={password_file}"),
             *("--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"),
         )
         password_file.unlink()
         if created.returncode != 0:
             shutil.rmtree(self.data)
+            (self.root / "superuser-password").unlink()
             raise DatabaseUnavailableError(f"cannot create {self.data}: {created.stderr.strip()}")
 
-    def _password(self) -> str:
-        """The generated password, kept beside the data so that a lost passfile can be written again."""
-        path = self.root / "password"
+    def _password(self, name: str = "password") -> str:
+        """A generated password, kept beside the data so that a lost passfile can be written again."""
+        path = self.root / name
         if not path.exists():
             with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(24))
@@ -204,19 +212,43 @@ class EmbeddedServer:
             file.write("\n".join([line, *kept]) + "\n")
         scratch.replace(path)
 
-    def _create_database(self) -> None:
-        with psycopg.connect(
+    def _create_role_and_database(self) -> None:
+        """What Titan works as is no superuser: it may make databases and roles, and read no file and run no program.
+
+        A data directory from before there was a superuser beside it keeps its one role, which cannot be taken down.
+        """
+        if not (self.root / "superuser-password").exists():
+            with self._connect(self.settings.user, "password", "postgres") as connection:
+                self._create_database(connection)
+            return
+        with self._connect(SUPERUSER, "superuser-password", "postgres") as connection:
+            role = self.settings.user
+            if not connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone():
+                with self._connect(SUPERUSER, "superuser-password", "template1") as template:
+                    template.execute(_NO_LARGE_OBJECTS)
+                connection.execute(
+                    sql.SQL(
+                        "create role {role} login createdb createrole password {password}; "
+                        "alter role {role} set createrole_self_grant = 'set, inherit'"
+                    ).format(role=sql.Identifier(role), password=sql.Literal(self._password()))
+                )
+            self._create_database(connection)
+
+    def _create_database(self, connection: psycopg.Connection) -> None:
+        database, owner = sql.Identifier(self.settings.database), sql.Identifier(self.settings.user)
+        exists = connection.execute("select 1 from pg_database where datname = %s", (self.settings.database,)).fetchone()
+        if not exists:
+            connection.execute(sql.SQL("create database {} owner {}").format(database, owner))
+
+    def _connect(self, user: str, password: str, database: str) -> psycopg.Connection:
+        return psycopg.connect(
             host=EMBEDDED_HOST,
             port=self.settings.port,
-            user=self.settings.user,
-            password=self._password(),
-            dbname="postgres",
+            user=user,
+            password=self._password(password),
+            dbname=database,
             autocommit=True,
-        ) as connection:
-            database = self.settings.database
-            exists = connection.execute("select 1 from pg_database where datname = %s", (database,)).fetchone()
-            if not exists:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+        )
 
     def _refuse_taken_port(self) -> None:
         with socket.socket() as probe:

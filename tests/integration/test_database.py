@@ -170,6 +170,15 @@ def test_the_embedded_server_starts_once_asks_for_a_password_and_stops() -> None
         with connect(settings) as connection:
             listening: Any = connection.execute("show listen_addresses").fetchone()
             assert listening == ("127.0.0.1",)
+            rights = connection.execute(
+                "select rolsuper, rolcreatedb, rolcreaterole from pg_roles where rolname = current_user"
+            ).fetchone()
+            assert rights == (False, True, True)
+            for statement in ("select pg_read_file('/etc/passwd')", "copy (select 1) to program 'true'"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                    connection.execute(statement.encode())
+        for name in ("password", "superuser-password"):
+            assert (embedded.root / name).stat().st_mode & 0o777 == 0o600
         assert Path(os.environ["PGPASSFILE"]).stat().st_mode & 0o777 == 0o600
         other = EmbeddedServer(Settings("127.0.0.1", settings.port + 1, "titan", "titan", True), embedded.root)
         with pytest.raises(DatabaseUnavailableError, match=f"runs on port {settings.port}"):
