@@ -11,14 +11,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 from psycopg import sql
 
 from titan.database import connect
-from titan.server import EmbeddedServer
+from titan.server import SUPERUSER, EmbeddedServer
 from titan.settings import Settings
 
 # Nothing has to survive, and nobody waits for statistics of databases that live for a second.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}
+
+_AUTO_EXPLAIN = ("log_format", "log_level", "log_min_duration", "log_nested_statements", "log_analyze", "log_timing")
 
 _VARIABLES = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "TITAN_HOME")
 
@@ -44,6 +47,7 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
     os.environ["PGHOST"] = "127.0.0.1"
     if not is_durable:
         _connect_quickly()
+        _let_plans_be_logged(embedded)
     try:
         yield embedded
     finally:
@@ -51,6 +55,20 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
         shutil.rmtree(root)
         os.environ.clear()
         os.environ.update(before)
+
+
+def _let_plans_be_logged(embedded: EmbeddedServer) -> None:
+    """A superuser's right, which the role that Titan works as has not: tests read the plans of a run."""
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=embedded.settings.port,
+        user=SUPERUSER,
+        password=(embedded.root / "superuser-password").read_text(),
+        dbname="postgres",
+    ) as connection:
+        for name in ("session_preload_libraries", *(f"auto_explain.{name}" for name in _AUTO_EXPLAIN)):
+            statement = sql.SQL("grant set on parameter {} to {}")
+            connection.execute(statement.format(sql.Identifier(*name.split(".")), sql.Identifier(embedded.settings.user)))
 
 
 def _connect_quickly() -> None:
