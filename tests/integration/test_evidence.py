@@ -286,8 +286,8 @@ def test_what_a_run_stood_on_begins_with_the_history_and_ends_with_its_last_bar(
 def test_another_code_is_noticed(market: Warehouse) -> None:
     run_id = run(market)
     changed = dbt.parse_manifest()
-    macro = changed.macros["macro.titan.crosses_above"]
-    macro.macro_sql = macro.macro_sql.replace("' > '", "' < '")
+    macro = changed.macros["macro.titan.is_above"]
+    macro.macro_sql = macro.macro_sql.replace("' > 1e-12", "' < 1e-12")
     verdict = evidence.verify(market.connection, run_id, manifest=changed)
     assert not verdict.is_same_code
     assert verdict.data == []
