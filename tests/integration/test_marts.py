@@ -26,6 +26,13 @@ def blocks(warehouse: Warehouse, query: str) -> int:
     return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
 
 
+def chunks(warehouse: Warehouse) -> int:
+    """Pieces of the hypertable of bars as they are stored; none on a plain server."""
+    if warehouse.value("select to_regclass('timescaledb_information.chunks') is null"):
+        return 0
+    return int(warehouse.value("select count(*) from timescaledb_information.chunks where hypertable_name = 'candle'"))
+
+
 def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Warehouse) -> None:
     def hours(first: int, last: int, symbols: Sequence[str] = ("BTC/USDT", "ETH/USDT")) -> list[Row]:
         return [
@@ -37,9 +44,11 @@ def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Wa
         warehouse.load(make_batch(batch))
         warehouse.build()
         warehouse.query("analyze")
-        touched.append({mart: blocks(warehouse, query) for mart, query in NARROW.items()})
+        touched.append({mart: blocks(warehouse, query) for mart, query in NARROW.items()} | {"chunks": chunks(warehouse)})
     short, long = touched
-    assert all(long[mart] < 1.5 * short[mart] + 40 for mart in NARROW), touched
+    # What is newest before a moment may lie in any chunk: the indexes of each are descended, none is read.
+    descents = 30 * (long["chunks"] - short["chunks"])
+    assert all(long[mart] < 1.5 * short[mart] + 40 + descents for mart in NARROW), touched
 
     # Nor does a series cost more beside many others.
     beside_one = blocks(warehouse, ONE_SERIES)
