@@ -1,3 +1,59 @@
+-- What processes of Titan keep each other out by, where no reader reaches: anybody may take an advisory lock, and keep it.
+create schema locks;
+comment on schema locks is
+'Tables that are there to be locked, and empty; kept from readers, who could otherwise hold up loads, builds and runs.';
+create table locks.run ();
+create table locks.promotion ();
+create table locks.feed ();
+create table locks.swap ();
+create table locks.node (node text primary key);
+comment on table locks.run is 'Locked while a pipeline or poll is under way.';
+comment on table locks.promotion is 'Locked by who writes candles, until they are committed.';
+comment on table locks.feed is 'Locked by who publishes in ops.change, until that is committed.';
+comment on table locks.swap is 'Locked by who replaces tables or views.';
+comment on table locks.node is 'One row per model that was ever built. Who builds it locks its row; pruning the feed locks the table.';
+
+create function ops.lock_node(node text) returns void language plpgsql as $$
+begin
+    loop
+        perform from locks.node as known where known.node = lock_node.node for update;
+        exit when found;
+        insert into locks.node values (lock_node.node) on conflict do nothing;
+    end loop;
+end $$;
+comment on function ops.lock_node(text) is 'Waits for who builds the model now, and keeps others from it until the transaction ends.';
+
+-- Whoever edits config publishes by it, and needs no right to the schema; on a table of his own, nobody can have it called.
+create or replace function ops.lock_feed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    lock table locks.feed in exclusive mode;
+    return null;
+end $$;
+revoke execute on function ops.lock_feed() from public;
+
+create or replace function ops.prune_changes() returns bigint language plpgsql as $$
+declare
+    pruned bigint;
+begin
+    -- A model that is being built for the first time has read its parents and not said so yet. Whoever builds has locked
+    -- a row of locks.node, so nothing is pruned while one is under way.
+    begin
+        lock table locks.node in exclusive mode nowait;
+    exception when lock_not_available then
+        return 0;
+    end;
+    -- A change that every consumer of its node has read is history. A node that nobody consumes keeps nothing: a new
+    -- consumer starts from the whole table anyway.
+    delete from ops.change as change
+    where not exists (
+        select from ops.progress as progress
+        where progress.parent = change.node and progress.seq < change.seq
+    );
+    get diagnostics pruned = row_count;
+    return pruned;
+end $$;
+
 -- How a rebuilt table or a redefined view takes over its name beside readers and other builds.
 --
 -- A reader locks a view, then what the view reads, down to the tables; a transaction of several statements locks in any order. So
@@ -59,6 +115,8 @@ create function ops.told_holder(target text) returns text language sql stable as
         select to_regclass(target)::oid as oid, target as name
         union all
         select view_oid, view_name from ops.views_above(to_regclass(target))
+        union all
+        select name::regclass::oid, name from unnest(array['locks.swap', 'locks.feed']) as name
     )
     select coalesce(
         (
@@ -91,9 +149,9 @@ begin
                 execute format('lock table %s in share update exclusive mode', target);
             end if;
             perform ops.wait_for_locks_at_most(longest);
-            perform pg_advisory_xact_lock(hashtext('titan'), hashtext('swap'));
+            lock table locks.swap in exclusive mode;
             -- What takes over is published next, and must not wait for that either.
-            perform pg_advisory_xact_lock(hashtext('titan'), hashtext('feed'));
+            lock table locks.feed in exclusive mode;
             execute statement into answer;
             return answer;
         exception when lock_not_available or deadlock_detected then
