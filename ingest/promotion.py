@@ -64,6 +64,7 @@ class Promoted:
     turned_away: dict[int, str] = field(default_factory=dict)  # reason by row number, of a piecemeal batch
     examples: list[Rejected] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)  # what was inferred to read it
 
     @property
     def has_changed_nothing(self) -> bool:
@@ -84,6 +85,7 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         symbols=list(batch.symbols),
         timeframe=batch.market.timeframe,
         read=batch.rows_read,
+        details=batch.details if batch.source == "file" else {},
     )
     with connection.transaction():
         connection.execute("set local work_mem = '256MB'")
@@ -105,9 +107,9 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
             rejected += kept
         rejected.sort(key=lambda row: row.row_number)
         _report(connection, batch, clock, inspected, rejected, result)
-        outside = _outside_session(connection, clock) if inspected.verdict.stopping else None
-    if inspected.verdict.stopping:
-        raise _stopped(batch, inspected, result, outside)
+        stopped = _stopped(connection, batch, clock, inspected, result) if inspected.verdict.stopping else None
+    if stopped:
+        raise stopped
     return result
 
 
@@ -141,21 +143,17 @@ def _report(
     )
 
 
-def _stopped(batch: Batch, inspected: Inspected, result: Promoted, outside: str | None) -> GateError:
+def _stopped(connection: Connection, batch: Batch, clock: Clock, inspected: Inspected, result: Promoted) -> GateError:
+    """Why the gate stops the batch, one value that it stops at, and what would help."""
     bad = ", ".join(f"{count:,} {reason}" for reason, count in result.quarantined.most_common(3))
     found = "; ".join(str(finding) for finding in inspected.verdict.stopping)
-    reasons = [reason for reason, _ in result.quarantined.most_common()] + [
-        finding.expectation for finding in inspected.verdict.stopping
-    ]
-    example = next((row for row in result.examples if row.reason == reasons[0]), None)
-    value = outside
-    if example is not None:
-        opened_at = (example.candle or {}).get("opened_at")
-        shown = (
-            example.value if example.value is not None else f"{opened_at}: {example.record}" if opened_at else example.record
-        )
-        value = f"row {example.row_number}: {shown[:120]}"
-    remedy = next((f"{REMEDIES[reason]}; " for reason in reasons if reason in REMEDIES), "")
+    causes = [finding.expectation for finding in inspected.verdict.stopping]
+    if "bad_row_share" in causes:
+        causes = [reason for reason, _ in result.quarantined.most_common()] + causes
+    value = next((_shown(row) for row in result.examples if row.reason == causes[0]), None)
+    if value is None and "outside_session_share" in causes:
+        value = _outside_session(connection, clock)
+    remedy = next((f"{REMEDIES[cause]}; " for cause in causes if cause in REMEDIES), "")
     return GateError(
         f"{batch.origin}: stopped by the gate, none of its {len(inspected.candles):,} good rows was loaded: {found}"
         + (f"; bad rows, now in raw.quarantine: {bad}" if bad else "")
@@ -163,6 +161,12 @@ def _stopped(batch: Batch, inspected: Inspected, result: Promoted, outside: str 
         hint=f"{remedy}titan gate show {result.batch_id} says more; if the candles are right, edit config.expectation",
         batch_id=result.batch_id,
     )
+
+
+def _shown(row: Rejected) -> str:
+    opened_at = (row.candle or {}).get("opened_at")
+    where = f"{opened_at}: " if opened_at and row.value is None else ""
+    return f"row {row.row_number}: {where}{row.value if row.value is not None else row.record}"[:120]
 
 
 def _outside_session(connection: Connection, clock: Clock) -> str | None:

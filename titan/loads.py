@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
@@ -92,7 +91,6 @@ class LoadReport:
 
     promoted: list[Promoted] = field(default_factory=list)
     failed: list[tuple[str, TitanError]] = field(default_factory=list)
-    inferred: dict[str, dict[str, Any]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -144,7 +142,6 @@ def load_files(
         for piece in pieces:
             try:
                 for batch in read_file(piece, options, session_of):
-                    report.inferred[batch.origin] = batch.details
                     if promoted := _promote(connection, batch, report):
                         _warn_of_another_source(promoted)
             except psycopg.DataError as error:

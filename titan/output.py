@@ -113,7 +113,7 @@ def _text(value: Any, name: str) -> str:
 def show_load(report: LoadReport) -> None:
     """What a load did, a line or two for each batch."""
     for batch in report.promoted:
-        _show_batch(batch, report.inferred.get(batch.origin, {}))
+        _show_batch(batch)
     for origin, error in report.failed:
         message = str(error)
         out.print(message if message.startswith(origin) else f"{origin}: {message}", style="red", markup=False)
@@ -123,7 +123,7 @@ def show_load(report: LoadReport) -> None:
         out.print(remark, markup=False)
 
 
-def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
+def _show_batch(batch: Promoted) -> None:
     symbols = ", ".join(batch.symbols[:3]) + (f" and {len(batch.symbols) - 3:,} more" if len(batch.symbols) > 3 else "")
     span = f" {batch.first_at:%Y-%m-%d %H:%M} … {batch.last_at:%Y-%m-%d %H:%M}" if batch.first_at else ""
     counts = [
@@ -145,8 +145,8 @@ def _show_batch(batch: Promoted, inferred: dict[str, Any]) -> None:
         f"{', '.join(counts) or 'nothing in them'}" + ("; nothing changed" if batch.has_changed_nothing else ""),
         markup=False,
     )
-    if inferred:
-        told = ", ".join(f"{name} {value}" for name, value in inferred.items())
+    if batch.details:
+        told = ", ".join(f"{name} {value}" for name, value in batch.details.items())
         out.print(f"  inferred: {told}", style="dim", markup=False)
     for notice in batch.notices:
         out.print(f"  {notice}", markup=False)

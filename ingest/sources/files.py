@@ -261,10 +261,11 @@ def _observed(
     """What the file covers by what was said or by its name; None where it is from its first candle to its last."""
     if options.covers:
         span = coverage.said(options.covers, session.timezone)
-        outside = next((at for at in opened_at if not span[0] <= instant(at) < span[1]), None)
-        if outside is not None:
+        first, last = (np.datetime64(at.replace(tzinfo=None), "us").astype("int64") for at in span)
+        outside = opened_at[(opened_at < first) | (opened_at >= last)]
+        if len(outside):
             raise UsageError(
-                f"{read.label}: --covers {options.covers}, and it has a candle of {instant(outside):%Y-%m-%d %H:%M}"
+                f"{read.label}: --covers {options.covers}, and it has a candle of {instant(outside[0]):%Y-%m-%d %H:%M}"
             )
     else:
         implied = coverage.implied(read.stem, opened_at, read.timeframe, session.timezone)

@@ -112,6 +112,8 @@ def test_what_people_load_is_what_they_mean_or_is_refused(warehouse: Warehouse, 
         return
     assert (report.failed, report.quarantined) == ([], 0)
     assert [batch.revised for batch in report.promoted] == [0] * len(report.promoted)
+    told = {symbol: batch.details["session"] for batch in report.promoted for symbol in batch.symbols}
+    assert told == {symbol: session for symbol, (session, *_) in answer.symbols.items()}
     found = warehouse.query(
         """
         select

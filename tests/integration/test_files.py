@@ -233,7 +233,7 @@ def test_naive_times_take_the_timezone_and_say_so(warehouse: Warehouse, tmp_path
     text = f"{HEADER}\n2024-01-05 09:30:00,1,1,1,1,1\n2024-01-05 09:31:00,1,1,1,1,1"
     path = write(tmp_path, text, "yahoo_SPY_1m.csv")
     report = load(warehouse, path, timezone="America/New_York", session="EQUITY")
-    assert "America/New_York" in report.inferred[str(path)]["times"]
+    assert "America/New_York" in report.promoted[0].details["times"]
     assert warehouse.value("select min(opened_at)::text from raw.ohlcv") == "2024-01-05 14:30:00+00"
     assert "unknown timezone" in str(failure(load(warehouse, path, timezone="Mars/Olympus")))
 

@@ -175,6 +175,20 @@ def test_a_batch_with_too_many_bad_rows_is_stopped_whole_and_said(warehouse: War
     assert (result.inserted, result.already_quarantined, result.verdict) == (80, 20, "warned")
 
 
+def test_a_stop_names_a_value_of_its_own_cause(warehouse: Warehouse) -> None:
+    """Not of what else is odd in the batch: here one candle at night and one bad row, and it stops at a price of zero."""
+    warehouse.query("update config.expectation set severity = 'critical' where expectation = 'zero_price_count'")
+    morning = instant("2024-01-02T14:30")
+    rows = [Row(morning + timedelta(minutes=30 * at), 100.0) for at in range(13)]
+    rows += [Row(morning + timedelta(hours=14), 100.0), Row(morning + timedelta(days=1), 0.0)]
+    rows += [Row(morning + timedelta(days=1, minutes=30), 100.0, volume=-1.0)]
+    with pytest.raises(GateError, match="zero_price_count: BTC/USDT 1") as stop:
+        warehouse.load(make_batch(rows, timeframe="30m", session="EQUITY"))
+    assert "e.g." not in str(stop.value)
+    assert "titan gate show" in str(stop.value.hint)
+    assert "--" not in str(stop.value.hint)
+
+
 def test_a_few_bad_rows_of_a_small_batch_do_not_stop_it(warehouse: Warehouse) -> None:
     assert warehouse.load(make_batch(hours(4, bad=1))).inserted == 3
 
