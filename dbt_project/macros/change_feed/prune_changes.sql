@@ -5,7 +5,7 @@
     {% for node in graph.nodes.values() if node.resource_type == 'model' %}
       {% do consumers.append(node.schema ~ '.' ~ node.alias) %}
     {% endfor %}
-    delete from ops.progress where consumer <> all (array[{{ feed_names(consumers) }}]::text[]);
+    select ops.forget_models(array['{{ consumers | join("', '") }}']);
     select ops.prune_changes();
   {% endif %}
 {% endmacro %}

@@ -3,8 +3,12 @@
   change feed rebuilds. `definition` creates it under the name `prefix`.
 -#}
 {% macro function_name(prefix, definition) -%}
-{{ this.schema }}.{{ prefix }}_{{ local_md5(definition)[:12] }}
+{{ this.schema }}.{{ prefix }}_{{ local_md5(without_database(definition))[:12] }}
 {%- endmacro %}
+
+
+{#- A database may be copied, restored under another name or renamed: what is kept in it does not name it. -#}
+{% macro without_database(sql) %}{{ return(sql | replace('"' ~ this.database ~ '".', '')) }}{% endmacro %}
 
 
 {#- Creates the function if it is not there, and drops those that it replaces. Before the model, in its transaction. -#}
@@ -12,7 +16,7 @@
   {% set name = function_name(prefix, definition) %}
   {% if execute and not run_query("select to_regproc('" ~ name ~ "') is not null").rows[0][0] %}
     select ops.lock_node('{{ this.schema }}.{{ this.identifier }}');
-    {{ definition | replace('create or replace function ' ~ prefix ~ '(', 'create or replace function ' ~ name ~ '(') }};
+    {{ without_database(definition) | replace('create or replace function ' ~ prefix ~ '(', 'create or replace function ' ~ name ~ '(') }};
     do $drop$
     declare
       replaced regprocedure;

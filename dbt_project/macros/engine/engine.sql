@@ -3,12 +3,7 @@
   {#- titan reconcile asks for the SQL of the plain engine. -#}
   {% if var('engine', none) %}{{ return(var('engine')) }}{% endif %}
   {% if not execute or not flags.INTROSPECT %}{{ return('postgres') }}{% endif %}
-  {% set found = run_query(
-    "select case
-       when not exists (select from pg_extension where extname = 'timescaledb') then 'postgres'
-       when current_setting('timescaledb.license', true) = 'timescale' then 'community'
-       else 'apache'
-     end"
-  ) %}
-  {{ return(found.rows[0][0]) }}
+  {#- On a database without Titan's schemas there is nothing to ask yet. #}
+  {% if not run_query("select to_regproc('ops.engine') is not null").rows[0][0] %}{{ return('postgres') }}{% endif %}
+  {{ return(run_query('select ops.engine()').rows[0][0]) }}
 {% endmacro %}

@@ -7,6 +7,7 @@
     select to_regclass('features.dim_indicator') is not null as is_built, to_regclass('config.indicator') is not null as is_migrated
   ").rows[0] %}
   {% if not found['is_migrated'] %}{{ return([]) }}{% endif %}
+  {% do note_reading() %}
   {% set rows = run_query("
     select indicator, kernel, params::text as params from " ~ ('features.dim_indicator' if found['is_built'] else 'config.indicator')
     ~ " where is_enabled order by indicator
@@ -33,6 +34,7 @@
   ").rows[0]['is_built'] %}
     {{ return(feature_program(enabled_indicators()).features) }}
   {% endif %}
+  {% do note_reading() %}
   {% set features = [] %}
   {% for row in run_query("
     select

@@ -1,49 +1,65 @@
 {#-
-  The project's table: rebuilt aside and swapped in, or rewritten in place where the change feed says so, always in one
-  transaction. It replaces dbt's own `incremental`, which copies through a temporary table and drops dependent views.
+  The project's table. dbt says what the model is; the database builds it, or brings it up to date by the change feed (ops.build,
+  docs/change_feed.md). It replaces dbt's own `incremental`, which copies through a temporary table and drops dependent views.
 
-  memory     what a change of an input makes dirty (feed_dirty)
+  memory     what a change of an input makes dirty (ops.dirty_sql)
   key        the columns of the primary key
   bucket     which rows a parent's change concerns, if not those of its own series and time (feed_bucket)
   indexes    lists of columns to index beside the key
-  frozen     which rows stay as they are once the candles before a horizon are gone (unless_frozen)
+  frozen     which rows stay as they are once the candles before a horizon are gone (ops.unless_frozen)
   analyze    the columns that a full build takes statistics of, if not all: autovacuum comes to the others
   work_mem   of a full build, 256MB if left out
   hypertable on TimescaleDB: the length of a chunk of closed_at, as an interval; a plain table if left out
 -#}
 {% materialization incremental, adapter='postgres' %}
-  {{ return(build_incremental()) }}
+  {{ return(build_model('table', model_definition('table'))) }}
 {% endmaterialization %}
 
 
-{#- upto: the last change to account for, where something beside the table was prepared for those until then. -#}
-{% macro build_incremental(upto=none) %}
-  {% set target_relation = this.incorporate(type='table') %}
-  {% set node = this.schema ~ '.' ~ this.identifier %}
-  {% set memory = config.require('memory') %}
-  {% set parents = feed_parents() %}
-  {% set definition_hash = local_md5([sql, memory, config.require('key'), config.get('bucket'), config.get('indexes'), config.get('hypertable')] | string) %}
-  {% do refuse_other_type(target_relation) %}
+{#- What ops.build needs to know of the model: an object with the columns of ops.model. -#}
+{% macro model_definition(kind) %}
+  {% set definition = {
+    'node': this.schema ~ '.' ~ this.identifier, 'kind': kind, 'sql': sql,
+    'parents': feed_parents(), 'generated_by': generating_parents()
+  } %}
+  {% if kind == 'table' %}
+    {% set bucket = config.get('bucket') %}
+    {% set indexes = [] %}
+    {% for columns in config.get('indexes', []) %}{% do indexes.append(columns | join(', ')) %}{% endfor %}
+    {% do definition.update({
+      'memory': config.require('memory'), 'key': config.require('key'), 'bucket': bucket,
+      'widened_sql': feed_bucket(bucket, definition.node) if bucket else none, 'indexes': indexes,
+      'frozen': config.get('frozen'), 'analyzed': config.get('analyze'), 'work_mem': config.get('work_mem'),
+      'chunk_length': config.get('hypertable')
+    }) %}
+  {% endif %}
+  {{ return(definition) }}
+{% endmacro %}
 
+
+{#- upto: the last change to account for, where something beside the table was prepared for those until then. -#}
+{% macro build_model(kind, definition, upto=none) %}
+  {% set relation = this.incorporate(type=kind) %}
+  {% do refuse_other_type(relation) %}
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
-
-  {% set plan = feed_plan(node, parents, definition_hash, upto) %}
-  {% if plan.action == 'rebuild' %}
-    {{ rebuild_table(target_relation, node, sql, definition_hash) }}
-  {% elif plan.action == 'rewrite' and memory == 'whole' %}
-    {{ rewrite_difference(target_relation, node, sql, plan) }}
-  {% elif plan.action == 'rewrite' %}
-    {{ rewrite_dirty(target_relation, node, sql, memory, plan) }}
-  {% endif %}
-  {% call statement('main' if plan.action == 'nothing' else 'record') %}
-    {{ feed_record(node, parents, plan.upto) }}
+  {% if config.get('contract').enforced %}{% set checked = get_assert_columns_equivalent(sql) %}{% endif %}
+  {% call statement('main', fetch_result=true) %}
+    select action, reason, array_to_string(left_behind, ' ') as left_behind
+    from ops.build(
+      $definition${{ tojson(definition) }}$definition$, {{ should_full_refresh() }}, {{ generated_upto() }}, {{ upto if upto is not none else 'null' }}
+    )
   {% endcall %}
-
+  {% set done = load_result('main').table.rows[0] %}
+  {% for view in (done['left_behind'] or '').split() %}
+    {% do exceptions.warn(
+      view ~ ' still shows the previous table of ' ~ definition.node ~ ': it cannot read the new columns, or belongs to a role'
+      ~ ' that the build may not act for; it does until it is redefined') %}
+  {% endfor %}
   {{ run_hooks(post_hooks, inside_transaction=True) }}
   {{ adapter.commit() }}
   {{ run_hooks(post_hooks, inside_transaction=False) }}
-  {{ return({'relations': [target_relation]}) }}
+  {{ return({'relations': [relation]}) }}
 {% endmacro %}
 
 

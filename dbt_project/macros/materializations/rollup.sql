@@ -7,12 +7,27 @@
   recorded in that transaction, so a build that is killed between the two does both again.
 -#}
 {% materialization rollup, adapter='postgres' %}
-  {% set upto = none %}
+  {% set definition = model_definition('table') %}
+  {% set prepared = namespace(upto=none) %}
   {% if engine() == 'community' %}
-    {% set upto = refresh_aggregates(this.schema ~ '.' ~ this.identifier) %}
+    {% do definition.update({'aggregates': aggregate_definitions()}) %}
+    {% do outside_transaction('commit') %}
+    {% do outside_transaction("select ops.define($definition$" ~ tojson(definition) ~ "$definition$)") %}
+    {% set due = run_query("select upto, statement from ops.aggregate_statements('" ~ definition.node ~ "', " ~ should_full_refresh() ~ ")").rows %}
+    {% do outside_transaction('commit') %}
+    {% for row in due %}
+      {% set prepared.upto = row['upto'] %}
+      {% if row['statement'] %}{% do outside_transaction(row['statement']) %}{% endif %}
+    {% endfor %}
   {% endif %}
-  {{ return(build_incremental(upto)) }}
+  {{ return(build_model('table', definition, prepared.upto)) }}
 {% endmaterialization %}
+
+
+{#- A statement of its own. The driver believes itself in a transaction; the text `commit` ended it, so this one stands alone. -#}
+{% macro outside_transaction(sql) %}
+  {% call statement('outside', auto_begin=false) %}{{ sql }}{% endcall %}
+{% endmacro %}
 
 
 {#- Timeframes that are continuous aggregates where the engine has them, with their seconds. -#}
@@ -28,19 +43,26 @@
 {% macro aggregate_name(timeframe) %}{{ return('rollup_' ~ timeframe | lower) }}{% endmacro %}
 
 
-{#- Each level straight from the candles, so that every engine adds the same numbers in the same order. -#}
-{% macro aggregate_sql(name, seconds) %}
-create materialized view {{ ref('candle').schema }}.{{ name }}
-with (timescaledb.continuous, timescaledb.materialized_only = true, timescaledb.create_group_indexes = false) as
+{#- The aggregates as ops.define takes them. Each straight from the candles, so that every engine adds the same numbers in the same order. -#}
+{% macro aggregate_definitions() %}
+  {% set candle = ref('candle').schema ~ '.' ~ ref('candle').identifier %}
+  {% set definitions = [] %}
+  {% for timeframe, seconds in aggregate_timeframes().items() %}
+    {% set sql -%}
 select
     instrument_id,
     {{ aggregate_bucket(seconds, 'closed_at') }} as bucket,
     ops.bar_closed_at({{ aggregate_bucket(seconds, 'closed_at') }}, {{ seconds }}) as closed_at,
     {{ bar_columns() }}
-from {{ ref('candle').schema }}.{{ ref('candle').identifier }}
+from {{ candle }}
 where is_24_7 and base_seconds < {{ seconds }} and {{ seconds }} % base_seconds = 0
 group by 1, 2
-with no data
+    {%- endset %}
+    {% do definitions.append({
+      'name': ref('candle').schema ~ '.' ~ aggregate_name(timeframe), 'source': candle, 'timeframe': timeframe, 'seconds': seconds, 'sql': sql
+    }) %}
+  {% endfor %}
+  {{ return(definitions) }}
 {% endmacro %}
 
 

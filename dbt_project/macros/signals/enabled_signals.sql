@@ -7,6 +7,7 @@
     select to_regclass('signals.dim_signal') is not null as is_built, to_regclass('config.signal') is not null as is_migrated
   ").rows[0] %}
   {% if not found['is_migrated'] %}{{ return([]) }}{% endif %}
+  {% do note_reading() %}
   {{ return(signal_rows(
     "select * from " ~ ('signals.dim_signal' if found['is_built'] else 'config.signal') ~ " where is_enabled order by signal"
   )) }}

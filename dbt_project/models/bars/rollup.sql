@@ -36,7 +36,7 @@ with aggregate as (
 select * from (
     {{ finished_bars('aggregate') | indent(4) }}
 ) as bar
-where closed_at > coalesce({{ aggregate_horizon() }}, '-infinity')
+where closed_at > coalesce((select ops.aggregate_horizon()), '-infinity')
 union all
 select
     {{ columns | join(',\n    ') }}
