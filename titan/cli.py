@@ -71,7 +71,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
         _say(
-            f"the database is not ready: {_first_line(error)}", "titan db start creates the schemas, titan build the models"
+            f"the database is not ready: {_first_line(error)}",
+            "titan db start creates the schemas, titan refresh the models",
         )
         sys.exit(ExitCode.FAILED)
     except psycopg.Error as error:
@@ -251,7 +252,7 @@ def load_adjustments_command(
         return
     output.out.print(
         f"{done.origin}: {done.read:,} splits and dividends of {', '.join(done.symbols)} read, {done.inserted:,} new, "
-        f"{done.revised:,} revised; titan build adjusts the bars",
+        f"{done.revised:,} revised; titan refresh adjusts the bars",
         markup=False,
     )
 
@@ -353,7 +354,28 @@ def _delete_synthetic(is_sure: bool) -> None:
     with connect() as connection, output.progress("deleting the synthetic market"):
         done = delete_exchange(connection, EXCHANGE)
     candles = sum(one.deleted for one in done)
-    output.out.print(f"{candles:,} synthetic candles of {len(done):,} instruments deleted; titan build forgets them")
+    output.out.print(f"{candles:,} synthetic candles of {len(done):,} instruments deleted; titan refresh forgets them")
+
+
+@app.command("refresh")
+def refresh_command(
+    full: Annotated[bool, typer.Option("--full", help="Make every model anew, from everything.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring every model up to date with what has changed. The database does it; dbt is called where a definition changed.
+
+    Example: titan refresh
+    """
+    from titan.refresh import refresh
+
+    with connect(autocommit=True) as connection, output.progress("refreshing", is_logged=False) as progress:
+        done = refresh(connection, progress, is_full=full)
+    if as_json:
+        print(json.dumps({"declared": done.owed, "steps": [vars(step) for step in done.steps], "seconds": done.seconds}))
+    else:
+        output.show_refresh(done)
+    if error := done.failure():
+        raise error
 
 
 @app.command("build")
@@ -362,22 +384,26 @@ def build_command(
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Rebuild tables from everything.")] = False,
     test: Annotated[bool, typer.Option("--test", help="Run the tests, too.")] = False,
 ) -> None:
-    """Bring the models up to date with what has changed; the same as `dbt run` in the repository.
+    """Run dbt over the models, as `dbt run` in the repository does: for those who change them. See titan refresh.
 
     Example: titan build --select bar_features+
     """
-    arguments = [*(["--select", select] if select else []), *(["--full-refresh"] if full_refresh else [])]
-    _dbt("build" if test else "run", arguments)
+    _dbt("build" if test else "run", ["--full-refresh"] if full_refresh else [], select)
 
 
-def _dbt(command: str, arguments: list[str]) -> None:
+def _dbt(command: str, arguments: list[str], select: str | None = None) -> None:
     with output.progress("starting dbt") as progress:
         from titan.dbt import invoke
+        from titan.refresh import project_files, record_project
 
         with connect():
             pass  # a server that is down is said in one line here, not in dbt's twenty
         begun = time.monotonic()
-        result = invoke(command, arguments, on_start=progress)
+        files = project_files()
+        result = invoke(command, [*arguments, *(["--select", select] if select else [])], on_start=progress)
+        if not select and not any(node.kind == "model" for node in result.failed):
+            with connect(autocommit=True) as connection:
+                record_project(connection, files)
     output.show_build(result, time.monotonic() - begun)
     if error := result.failure():
         raise error
@@ -404,7 +430,7 @@ def status_command(as_json: Json = False) -> None:
     if not found["series"]:
         output.out.print("no candles yet: titan load file, exchange or synthetic")
     output.tables(
-        {"": found["series"], "quarantine": found["quarantine"], "behind: titan build": found["behind"]},
+        {"": found["series"], "quarantine": found["quarantine"], "behind: titan refresh": found["behind"]},
         spare=("refreshed_at", "observed_until", "is_base", "missing", "first_at", "market"),
     )
 
@@ -683,7 +709,9 @@ def quarantine_release(
     else:
         if done.released:
             batches = ", ".join(str(one) for one in done.batches)
-            output.out.print(f"{len(done.released):,} released (batch {batches}); titan build brings the models up to date")
+            output.out.print(
+                f"{len(done.released):,} released (batch {batches}); titan refresh brings the models up to date"
+            )
         for one, why in done.still_bad[:20]:
             output.out.print(f"row {one} is still bad: {why}", style="yellow", markup=False)
         if len(done.still_bad) > 20:
@@ -729,7 +757,7 @@ def storage_show(as_json: Json = False) -> None:
     from titan import storage as store
 
     with connect() as connection:
-        _print(store.show(connection), as_json, "no tables yet: titan build")
+        _print(store.show(connection), as_json, "no tables yet: titan refresh")
 
 
 @storage.command("apply")

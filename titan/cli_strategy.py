@@ -54,7 +54,7 @@ def strategy_activate(strategy: Name, reason: Reason, by: By = None) -> None:
     """
     with connect() as connection:
         is_new = approval.activate(connection, strategy, by=who(by), reason=reason)
-    told = "; its signal is new: titan build computes it" if is_new else ""
+    told = "; its signal is new: titan refresh computes it" if is_new else ""
     output.out.print(f"{strategy} is active{told}", markup=False)
 
 

@@ -68,6 +68,15 @@ def migrate(settings: Settings | None = None) -> list[str]:
         return [f"{migration.version:04d} {migration.name}" for migration in pending]
 
 
+def assert_current(connection: Connection) -> None:
+    """Raises MigrationError where the database lacks migrations of this checkout, or has others."""
+    if connection.execute("select to_regclass('ops.migration')").fetchone() == (None,):
+        raise MigrationError("the database has no Titan schemas yet", hint="titan db start makes them")
+    if pending := _pending(connection):
+        names = ", ".join(f"{migration.version:04d}_{migration.name}" for migration in pending)
+        raise MigrationError(f"the database lacks the migrations {names}", hint="titan db start applies them")
+
+
 def _pending(connection: Connection) -> list[Migration]:
     known = {
         version: (name, sha256)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a 
     from ingest.promotion import Promoted
     from titan.dbt import Invocation
     from titan.loads import LoadReport
+    from titan.refresh import Refreshed
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -175,6 +176,17 @@ def show_build(invocation: Invocation, seconds: float) -> None:
         out.print(f"{passed} of {len(tests)} tests passed in {seconds:.1f} s")
     for node in invocation.failed:
         out.print(f"  {node.kind} {node.name}: {node.status}: {node.reason}", style="red", markup=False)
+
+
+def show_refresh(refreshed: Refreshed) -> None:
+    """What a refresh did: a line for all models, one for each that dbt declared and why, one for every failure."""
+    from titan.report import refresh_counts
+
+    for node, reason in refreshed.owed.items():
+        out.print(f"dbt declared {node}: {reason}", markup=False)
+    out.print(f"{refresh_counts(refreshed)} in {refreshed.seconds:.1f} s", markup=False)
+    for step in refreshed.failed:
+        out.print(f"  {step.node}: {step.reason}", style="red", markup=False)
 
 
 def show_backtest(ran: Any, best: list[dict[str, Any]], worth: str) -> None:

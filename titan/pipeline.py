@@ -1,4 +1,4 @@
-"""The whole way: load → gate → build → test → summary, each step recorded, tried again after what may pass.
+"""The whole way: load → gate → refresh → test → summary, each step recorded, tried again after what may pass.
 
 The command line runs the steps as they are, a flow wraps each in a task; both call `run`.
 """
@@ -27,6 +27,7 @@ from titan.database import Connection, connect
 from titan.errors import BuildError, DatabaseUnavailableError, ExitCode, GateError, TitanError
 from titan.loads import LoadReport, load_exchange, load_files, load_subscriptions, load_synthetic
 from titan.log import Progress, event
+from titan.refresh import Refreshed, refresh
 from titan.run_lock import RunLock, held
 from titan.settings import Settings
 
@@ -68,8 +69,8 @@ class Progressed:
     report: LoadReport = field(default_factory=LoadReport)
     gate: list[dict[str, Any]] = field(default_factory=list)
     data_docs: Path | None = None
-    built: Any = None  # titan.dbt.Invocation; importing dbt takes a second
-    tested: Any = None
+    refreshed: Refreshed | None = None
+    tested: Any = None  # titan.dbt.Invocation; importing dbt takes a second
     summary: list[dict[str, Any]] = field(default_factory=list)
     first_query: list[dict[str, Any]] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
@@ -86,9 +87,9 @@ class Progressed:
         return ExitCode.PARTIAL if has_losses else ExitCode.OK
 
     @property
-    def is_built(self) -> bool:
-        """Whether the models have been built, all of them."""
-        return self.built is not None and not self.built.failed
+    def is_fresh(self) -> bool:
+        """Whether the models are up to date, all of them."""
+        return self.refreshed is not None and not self.refreshed.failed
 
     @property
     def outcome(self) -> str:
@@ -309,32 +310,25 @@ def _gate(progressed: Progressed, progress: Progress) -> None:
     )
 
 
-def _build(progressed: Progressed, progress: Progress) -> None:
-    if progressed.request.command == "poll":
-        with connect() as connection:
-            if not status.needs_build(connection):
-                return
-    progressed.built = _invoke("run", progress)
-    _raise_failures(progressed.built)
+def _refresh(progressed: Progressed, progress: Progress) -> None:
+    try:
+        with connect(autocommit=True) as connection:
+            progressed.refreshed = refresh(connection, progress)
+    except BuildError as error:
+        raise _lost_or(error) from error
+    if failure := progressed.refreshed.failure():
+        raise _lost_or(failure)
 
 
 def _test(progressed: Progressed, progress: Progress) -> None:
-    progressed.tested = _invoke("test", progress)
-    _raise_failures(progressed.tested)
-
-
-def _invoke(command: str, progress: Progress) -> Any:
     from titan.dbt import invoke
 
     try:
-        return invoke(command, on_start=progress)
+        progressed.tested = invoke("test", on_start=progress)
     except BuildError as error:
         raise _lost_or(error) from error
-
-
-def _raise_failures(result: Any) -> None:
-    if error := result.failure():
-        raise _lost_or(error)
+    if failure := progressed.tested.failure():
+        raise _lost_or(failure)
 
 
 def _lost_or(error: BuildError) -> TitanError:
@@ -358,7 +352,7 @@ def _has_loaded(progressed: Progressed) -> bool:
 STEPS = (
     Step("load", _load),
     Step("gate", _gate, lambda progressed: "load" not in progressed.errors),
-    Step("build", _build, _has_loaded),
-    Step("test", _test, lambda progressed: progressed.request.has_tests and progressed.is_built),
-    Step("summary", _summary, lambda progressed: progressed.is_built),
+    Step("refresh", _refresh, _has_loaded),
+    Step("test", _test, lambda progressed: progressed.request.has_tests and progressed.is_fresh),
+    Step("summary", _summary, lambda progressed: progressed.is_fresh),
 )

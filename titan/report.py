@@ -7,6 +7,7 @@ from typing import Any
 
 from titan.correlation import run_id
 from titan.pipeline import STEPS, Progressed
+from titan.refresh import Refreshed
 
 SHOWN_SQL = 4_000
 
@@ -28,11 +29,12 @@ def markdown(progressed: Progressed) -> str:
     if progressed.report.failed:
         failed = [{"origin": origin, "error": error} for origin, error in progressed.report.failed]
         parts += ["## Not loaded", _table(failed)]
-    for result in (progressed.built, progressed.tested):
-        for node in result.failed if result else []:
-            parts += [f"## {node.kind} `{node.name}`: {node.status}", _inline(node.message)]
-            if node.sql:
-                parts.append(f"```sql\n{node.sql[:SHOWN_SQL]}\n```")
+    for failed_step in progressed.refreshed.failed if progressed.refreshed else []:
+        parts += [f"## model `{failed_step.node}`: failed", _inline(failed_step.reason)]
+    for node in progressed.tested.failed if progressed.tested else []:
+        parts += [f"## {node.kind} `{node.name}`: {node.status}", _inline(node.message)]
+        if node.sql:
+            parts.append(f"```sql\n{node.sql[:SHOWN_SQL]}\n```")
     if progressed.summary:
         parts += ["## Market", _table(progressed.summary)]
     return "\n\n".join(parts) + "\n"
@@ -59,8 +61,8 @@ def _count(name: str, progressed: Progressed) -> dict[str, str]:
         )
     elif name == "gate" and progressed.gate:
         told = gate_counts(progressed)
-    elif name == "build" and progressed.built:
-        told = f"{len(progressed.built.nodes) - len(progressed.built.failed)} of {len(progressed.built.nodes)} models"
+    elif name == "refresh" and progressed.refreshed:
+        told = refresh_counts(progressed.refreshed)
     elif name == "test" and progressed.tested:
         told = f"{len(progressed.tested.nodes) - len(progressed.tested.failed)} of {len(progressed.tested.nodes)} tests"
     return {"result": told}
@@ -74,9 +76,18 @@ def gate_counts(progressed: Progressed) -> str:
     )
 
 
+def refresh_counts(refreshed: Refreshed) -> str:
+    """How many models dbt declared and the database refreshed."""
+    done = len(refreshed.steps) - len(refreshed.failed)
+    told = [f"{counted(done, 'model')} refreshed" if done else ""]
+    told.append(f"{refreshed.declared} declared by dbt" if refreshed.declared else "")
+    told.append(f"{len(refreshed.failed)} failed" if refreshed.failed else "")
+    return ", ".join(part for part in told if part) or "nothing to refresh"
+
+
 def counted(count: int, noun: str) -> str:
-    """1 batch, 2 batches."""
-    return f"{count:,} {noun}{'' if count == 1 else 'es'}"
+    """1 batch, 2 batches; 1 model, 2 models."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

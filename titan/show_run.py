@@ -11,7 +11,7 @@ from titan.pipeline import Listener, Progressed, Step
 from titan.report import gate_counts
 from titan.settings import Settings
 
-HEADINGS = {"load": "Load", "gate": "Gate", "build": "Build", "test": "Test", "summary": "Summary"}
+HEADINGS = {"load": "Load", "gate": "Gate", "refresh": "Refresh", "test": "Test", "summary": "Summary"}
 
 
 class Shown(Listener):
@@ -38,10 +38,8 @@ class Shown(Listener):
             output.show_load(progressed.report)
         elif step.name == "gate":
             output.out.print(gate_counts(progressed) if progressed.gate else "no batch to judge")
-        elif step.name == "build" and progressed.built:
-            output.show_build(progressed.built, seconds)
-        elif step.name == "build" and step.name not in progressed.errors:
-            output.out.print("nothing to build")
+        elif step.name == "refresh" and progressed.refreshed:
+            output.show_refresh(progressed.refreshed)
         elif step.name == "test" and progressed.tested:
             output.show_build(progressed.tested, seconds)
         elif step.name == "summary":

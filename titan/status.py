@@ -54,12 +54,10 @@ select
 from bars.completeness
 """
 
-# What readers would see late: views that still read a replaced table, and changes that a model has not read yet.
+# What readers would see late.
 _BEHIND = """
-select progress.consumer as model, count(distinct change.seq)::integer as unread_changes
-from ops.progress as progress
-inner join ops.change as change on change.node = progress.parent and change.seq > progress.seq
-group by progress.consumer order by progress.consumer
+select node as model, ranges as unread_changes, since, owed_build, failures, message, retry_at
+from ops.pending order by depth, node
 """
 
 
@@ -80,14 +78,8 @@ def series(connection: Connection) -> list[dict[str, Any]]:
 
 
 def behind(connection: Connection) -> list[dict[str, Any]]:
-    """One row per model that has changes to read: `titan build` brings them up to date."""
+    """One row per model that is behind its parents, failed, or is to be declared by dbt: `titan refresh` sees to them."""
     return _rows(connection, _BEHIND)
-
-
-def needs_build(connection: Connection) -> bool:
-    """Whether some model has changes to read, or none was ever built."""
-    built: Any = connection.execute("select exists (select from ops.definition)").fetchone()
-    return not built[0] or bool(behind(connection))
 
 
 def summary(connection: Connection) -> list[dict[str, Any]]:

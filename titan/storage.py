@@ -12,7 +12,7 @@ from ingest.load_batch import close_batch, open_batch
 from titan.database import Connection, records
 from titan.errors import UsageError
 from titan.log import Progress
-from titan.status import needs_build
+from titan.refresh import needs_refresh
 
 _SEGMENTS = "instrument_id, timeframe"
 
@@ -192,12 +192,12 @@ def _drop(connection: Connection, now: datetime, done: Stored, progress: Progres
     connection.commit()
     if wanted is None:
         return
-    if needs_build(connection):
+    if needs_refresh(connection):
         raise UsageError(
-            "some models have changes to read, which may be of candles to be dropped", hint="titan build, then again"
+            "some models have changes to read, which may be of candles to be dropped", hint="titan refresh, then again"
         )
     if not connection.execute(HAS_CHECKPOINTS).fetchone():
-        raise UsageError("features.bar_features was not built by this release", hint="titan build, then again")
+        raise UsageError("features.bar_features was not built by this release", hint="titan refresh, then again")
     connection.commit()
     has_aggregates = engine(connection) == "community"
     progress("dropping old candles")
