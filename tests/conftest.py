@@ -19,7 +19,6 @@ from ingest.sources import exchange as source
 from tests.local_exchange import SINCE, LocalExchange, local_exchange
 from tests.servers import temporary_server
 from tests.warehouse import (
-    BARS_ALONE,
     DATABASE,
     QUICK_SIGNALS,
     SHARED,
@@ -34,6 +33,7 @@ from tests.warehouse import (
 from titan import dbt
 from titan.database import connect
 from titan.migrate import migrate
+from titan.refresh import refresh
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,9 +89,8 @@ def manifest(server: None) -> Any:
     create_database(TEMPLATE)
     use_database(TEMPLATE)
     migrate()
-    result = dbt.invoke("run")
-    assert not result.failed, [(node.name, node.message) for node in result.failed]
-    with connect() as connection:
+    with connect(autocommit=True) as connection:
+        refresh(connection)
         connection.execute("truncate ops.build")
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
@@ -123,7 +122,7 @@ def small(manifest: Any) -> str:
                 "values (%s, %s, %s, %s, %s, %s)",
                 *signal,
             )
-        warehouse.build()
+        warehouse.refresh()
         warehouse.query("truncate ops.build")
     create_database(SMALL, DATABASE)
     return SMALL
@@ -131,11 +130,11 @@ def small(manifest: Any) -> str:
 
 @pytest.fixture
 def warehouse(manifest: Any, request: pytest.FixtureRequest) -> Iterator[Warehouse]:
-    """An empty warehouse, migrated and built. It builds what the test's module calls MODELS, or everything."""
+    """An empty warehouse, migrated and built. It leaves alone the schemas that the test's module says."""
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
     warehouse = Warehouse(manifest)
-    warehouse.models = getattr(request.module, "MODELS", [])
+    warehouse.left_alone = getattr(request.module, "LEFT_ALONE", [])
     yield warehouse
     warehouse.close()
 
@@ -155,13 +154,14 @@ def untouched(manifest: Any) -> Iterator[Warehouse]:
 
 @pytest.fixture
 def quick_builds(manifest: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Whoever builds makes bars alone, from the manifest that is read already: for tests of runs, not of models."""
+    """dbt works from the manifest that is read already, and tests bars alone: for tests of runs, not of models."""
     if request.node.get_closest_marker("builds_everything"):
         return
     invoke = dbt.invoke
 
     def quickly(command: str, arguments: Sequence[str] = (), **options: Any) -> dbt.Invocation:
-        return invoke(command, [*arguments, *BARS_ALONE], **{"manifest": manifest, **options})
+        selection = ["--select", "path:dbt_project/models/bars"] if command == "test" else []
+        return invoke(command, [*arguments, *selection], **{"manifest": manifest, **options})
 
     monkeypatch.setattr(dbt, "invoke", quickly)
 

@@ -17,6 +17,7 @@ from ingest.promotion import Promoted, promote
 from ingest.timeframes import TIMEFRAMES
 from titan import dbt
 from titan.database import Connection, connect
+from titan.refresh import Refreshed, refresh, refresh_model
 from titan.settings import REPOSITORY, Settings
 
 DATABASE = f"titan_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
@@ -33,10 +34,9 @@ SMALL_TIMEFRAMES = [
     "1W_US", "1W_ISO", "2W_ISO", "1MO", "2MO", "1Y", "1W_ISO_TD", "1MO_TD",
 ]  # fmt: skip
 
-# For modules about what comes first: with MODELS = BARS_ALONE a test builds no more, in half the time. The views that stand
-# already, and that no table of bars reads, are left as they are.
-FEATURES_ALONE = ["--exclude", "path:dbt_project/models/signals", "path:dbt_project/models/backtest"]
-BARS_ALONE = [*FEATURES_ALONE, "path:dbt_project/models/features", "path:dbt_project/models/marts", "completeness"]
+# Schemas that a module whose MODELS these are leaves as they are: it is about what comes first.
+FEATURES_ALONE = ["signals", "backtest"]
+BARS_ALONE = [*FEATURES_ALONE, "features", "marts"]
 
 # signal, type, timeframe, params, direction, execution
 QUICK_SIGNALS = [
@@ -109,7 +109,7 @@ class Warehouse:
     def __init__(self, manifest: Any, project: Path = REPOSITORY) -> None:
         self.manifest = manifest
         self._project = project
-        self.models: list[str] = []
+        self.left_alone: list[str] = []
         self._connection: Connection | None = None
 
     @property
@@ -141,10 +141,47 @@ class Warehouse:
         return dbt.invoke(command, arguments, manifest=self.manifest, project=self._project)
 
     def build(self, *arguments: str) -> dbt.Invocation:
-        """A dbt run that has to succeed, of `models` if nothing is selected."""
-        result = self.run(*arguments, *([] if "--select" in arguments else self.models))
+        """A dbt run that has to succeed."""
+        result = self.run(*arguments)
         assert not result.failed, [(node.name, node.message) for node in result.failed]
         return result
+
+    def refresh(self, *, is_full: bool = False) -> Refreshed:
+        """A refresh that has to succeed, of all but the schemas that are left alone; dbt declares what is owed."""
+        done = self.try_refresh(is_full=is_full)
+        assert not done.failed, done.failed
+        return done
+
+    def try_refresh(self, *, is_full: bool = False) -> Refreshed:
+        """A refresh, whatever becomes of it."""
+        left_out = self.query("select node from ops.model where split_part(node, '.', 1) = any (%s)", self.left_alone)
+        return refresh(
+            self.connection,
+            is_full=is_full,
+            left_out=[str(node) for (node,) in left_out],
+            build=lambda names: self._declare(names),
+            project=self._project,
+        )
+
+    def refresh_models(self, selection: str) -> None:
+        """Refresh one model, by its name; with a plus sign after it also what reads it."""
+        name = selection.rstrip("+")
+        (node,) = (node for (node,) in self.query("select node from ops.model") if node.split(".")[1] == name)
+        for (each,) in self.query(
+            "select node from ops.model where node = %s or (%s and node = any (ops.readers_of(array[%s]))) "
+            "order by depth, node",
+            node,
+            selection.endswith("+"),
+            node,
+        ):
+            step = refresh_model(self.connection, str(each))
+            assert step.action != "failed", step
+            if step.action == "build owed":
+                self.build("--select", str(each).split(".")[1])
+
+    def _declare(self, names: Sequence[str]) -> None:
+        if error := self.run(*(["--select", *names] if names else [])).failure():
+            raise error
 
     def relations(self) -> list[str]:
         """The tables and views that dbt has built, and the continuous aggregates, which are views to the server."""
@@ -162,18 +199,6 @@ class Warehouse:
         """Every row of every relation as text: floats print with every bit that they have. Large ones as one hash."""
         return {relation: self._contents(relation) for relation in self.relations() if relation != AGING}
 
-    def views_that_no_table_reads(self) -> list[str]:
-        """What changes with the definitions of models alone: a build of new candles may leave them out."""
-        models = {name: node for name, node in self.manifest.nodes.items() if node.resource_type == "model"}
-        below = self.manifest.child_map
-
-        def is_read(name: str) -> bool:
-            children = [child for child in below[name] if child in models]
-            return any(models[child].config.materialized != "view" or is_read(child) for child in children)
-
-        views = [name for name, node in models.items() if node.config.materialized == "view"]
-        return [".".join(models[name].fqn) for name in views if not is_read(name)]  # a bare name would match folders, too
-
     def _contents(self, relation: str) -> list[str]:
         if relation.startswith("bars.rollup_") and relation != "bars.rollup_stored":
             # A continuous aggregate. What is frozen stands in the table; of that it has what is left from before.
@@ -187,7 +212,7 @@ class Warehouse:
     def assert_incremental_equals_full(self) -> None:
         """Promise 1: a full refresh over the same data changes no bit of any table, view or aggregate."""
         incremental = self.contents()
-        self.build("--full-refresh")
+        self.refresh(is_full=True)
         full = self.contents()
         assert incremental.keys() == full.keys()
         for relation, rows in full.items():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-from tests.bench import backtest, bars, features, gate, promotion
+from tests.bench import backtest, bars, features, gate, promotion, refresh
 from tests.servers import temporary_server
 
 BENCHMARKS = {
     "promotion": promotion.main,
     "gate": gate.main,
     "bars": bars.main,
+    "refresh": refresh.main,
     "features": features.main,
     "backtest": backtest.main,
 }

@@ -75,10 +75,10 @@ def _add_a_minute() -> None:
     for day in range(1, MIDNIGHTS + 1):
         for history, _, midnights in histories:
             history.load(EVENING.replace(hour=0, minute=0) + timedelta(days=day) - history.step)
-            history.build()
+            history.refresh()
             history.append(midnights)
     print(
-        f"one new 1m candle for 20 symbols, loaded and built, beyond a build with nothing to do; medians of {MINUTES} rounds"
+        f"one new 1m candle for 20 symbols, loaded and refreshed, beyond a refresh of nothing; medians of {MINUTES} rounds"
     )
     for history, minutes, _ in histories:
         print(f"  {history.candles:>10,} candles of history  {minutes}")
@@ -102,10 +102,10 @@ def _build_multi_day() -> None:
     commands, models = [], []
     for _ in range(REBUILDS):
         begun = perf_counter()
-        (model,) = history.build("--full-refresh", "--select", "multi_day").of_kind("model")
+        history.build("--full-refresh", "--select", "multi_day")
         commands.append(perf_counter() - begun)
-        models.append(model.seconds)
-    history.build()
+        models.append(history.refresh_model("bars.multi_day", is_full=True).seconds)
+    history.refresh()
     history.vacuum()
     days = Rounds()
     for _ in range(DAYS):
@@ -114,5 +114,5 @@ def _build_multi_day() -> None:
     print(f"  first build of everything            {history.build_seconds:6.1f} s")
     print(f"  multi_day built in full              {median(models):6.1f} s, medians of {REBUILDS} rounds")
     print(f"  the command that builds it           {median(commands):6.1f} s")
-    print(f"  a day more, loaded and built         {median(days.busy):6.2f} s, medians of {DAYS} rounds")
-    print(f"  beyond a build with nothing to do  {days}")
+    print(f"  a day more, loaded, refreshed        {median(days.busy):6.2f} s, medians of {DAYS} rounds")
+    print(f"  beyond a refresh with nothing to do  {days}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
@@ -15,6 +16,7 @@ from tests.warehouse import create_database, use_database
 from titan import dbt
 from titan.database import connect
 from titan.migrate import migrate
+from titan.refresh import Refreshed, Step, refresh, refresh_model
 
 BATCH = 1_000_000
 TOUCHED = """
@@ -33,7 +35,7 @@ class Rounds:
 
     @property
     def beyond(self) -> float:
-        """Seconds beyond a build with nothing to do: between medians, as start-ups differ by as much."""
+        """Seconds beyond a refresh with nothing to do: between medians, as start-ups differ by as much."""
         return median(self.busy) - median(self.idle)
 
     def __str__(self) -> str:
@@ -66,7 +68,7 @@ class History:
         self.load_seconds = perf_counter() - begun
         self.manifest = dbt.parse_manifest()
         begun = perf_counter()
-        self.build()
+        self.refresh()
         self.build_seconds = perf_counter() - begun
         self.vacuum()
 
@@ -104,20 +106,43 @@ class History:
         assert not result.failed, [(node.name, node.message) for node in result.failed]
         return result
 
+    def use(self) -> None:
+        """Point Titan and dbt at it."""
+        use_database(self.database)
+
+    def refresh(self, *left_out: str) -> Refreshed:
+        """Everything up to date but the nodes that are left out."""
+        use_database(self.database)
+        with connect(autocommit=True) as connection:
+            done = refresh(connection, left_out=left_out, build=self._declare)
+        assert not done.failed, done.failed
+        return done
+
+    def refresh_model(self, node: str, *, is_full: bool = False) -> Step:
+        """One model."""
+        use_database(self.database)
+        with connect(autocommit=True) as connection:
+            step = refresh_model(connection, node, is_full=is_full)
+        assert step.action not in ("failed", "build owed"), step
+        return step
+
+    def _declare(self, names: Sequence[str]) -> None:
+        self.build(*(["--select", *names] if names else []))
+
     def vacuum(self) -> None:
         """What autovacuum would do sooner or later, now."""
         with connect(autocommit=True) as connection:
             connection.execute("vacuum analyze")
 
     def append(self, rounds: Rounds) -> None:
-        """Measure one round: a build with nothing to do, then the next candle of each symbol, loaded and built."""
+        """Measure one round: a refresh with nothing to do, then the next candle of each symbol, loaded and refreshed."""
         begun = perf_counter()
-        self.build()
+        self.refresh()
         rounds.idle.append(perf_counter() - begun)
         before = _touched()
         begun = perf_counter()
         self.load(self.until + self.step)
-        self.build()
+        self.refresh()
         rounds.busy.append(perf_counter() - begun)
         rounds.blocks.append(_touched() - before)
 

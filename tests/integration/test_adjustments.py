@@ -19,7 +19,7 @@ from tests.warehouse import BARS_ALONE, DATABASE, TEMPLATE, Row, Warehouse, crea
 from titan.errors import SourceError, UsageError
 from titan.loads import load_files
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 NEW_YORK = ZoneInfo("America/New_York")
 START = date(2024, 3, 4)  # a Monday; the clocks go forward on Sunday the 10th
@@ -173,7 +173,7 @@ def edited(manifest: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     header = "symbol,ex_date,kind,value,known_at"
     warehouse.load(candles(*SYMBOLS))
     act(f"REVISED,{EX_DATE},dividend,5.3,\nDELETED,{EX_DATE},split,4,\nDELETED,2024-03-18,split,3,")
-    warehouse.build()
+    warehouse.refresh()
     before = {symbol: bars(warehouse, symbol) for symbol in SYMBOLS}
     act(f"SPLIT,{EX_DATE},split,4,\nCASH,{EX_DATE},dividend,5.3,\nBOTH,{EX_DATE},split,4,\nBOTH,{EX_DATE},dividend,5.3,")
     act(f"LATE,{EX_DATE},split,4,2024-03-15T15:00Z")
@@ -183,7 +183,7 @@ def edited(manifest: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "and adjustment.instrument_id = instrument.instrument_id",
         EX_DATE,
     )
-    warehouse.build()
+    warehouse.refresh()
     after = {symbol: bars(warehouse, symbol) for symbol in SYMBOLS}
     back_adjusted = warehouse.query(
         """
@@ -196,7 +196,7 @@ def edited(manifest: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         """
     )
     incremental = warehouse.contents()
-    warehouse.build("--full-refresh")
+    warehouse.refresh(is_full=True)
     yield Edited(before, after, back_adjusted, incremental, warehouse.contents())
     warehouse.close()
 

@@ -38,7 +38,7 @@ def years(manifest: Any) -> Iterator[Warehouse]:
 
     load_files(warehouse.connection, files, FileOptions())
     warehouse.query("update config.signal set direction = 'both' where signal = 'atr_breakout_20_14'")
-    warehouse.build()
+    warehouse.refresh()
     yield warehouse
     warehouse.close()
 
@@ -149,7 +149,7 @@ def test_metrics_are_the_published_ones(warehouse: Warehouse, shared: Path) -> N
     warehouse.load(
         make_batch([Row(instant("2024-01-02T05:00"), 10, "STOCK")], timeframe="1D", exchange="test", session="EQUITY")
     )
-    warehouse.build()
+    warehouse.refresh()
     timeframes = {"daily": "1D", "weekly": "1W_ISO", "monthly": "1MO"}
     names = {}
     for name, pair in published["series"].items():
@@ -333,7 +333,7 @@ def ruin(manifest: Any) -> Iterator[Warehouse]:
         warehouse.query(
             "insert into config.indicator values (%s, 'sma', %s)", f"sma_{period}", json.dumps({"period": period})
         )
-    warehouse.build()
+    warehouse.refresh()
     yield warehouse
     warehouse.close()
 
@@ -716,7 +716,7 @@ def test_a_new_signal_is_there_after_the_next_build(real: Warehouse) -> None:
         "insert into config.signal (signal, type, timeframe, params) "
         "values ('golden_cross_20_50', 'sma_crossover', '1D', '{\"fast\": 20, \"slow\": 50}')"
     )
-    real.build()
+    real.refresh()
     assert real.value("select count(*) from signals.fct_signals_sma_crossover where signal = 'golden_cross_20_50'") > 20
     snapshot = real.query(
         "select sma_20, sma_50, feature_hash from signals.fct_signals_sma_crossover "
@@ -728,7 +728,7 @@ def test_a_new_signal_is_there_after_the_next_build(real: Warehouse) -> None:
     found = real.query("select sharpe from marts.strategy_leaderboard where signal = 'golden_cross_20_50'")
     assert len(found) == 4  # three instruments and the signal in all of them
     real.query("delete from config.signal where signal = 'golden_cross_20_50'")
-    real.build()
+    real.refresh()
     assert real.value("select count(*) from marts.strategy_leaderboard where signal = 'golden_cross_20_50'") == 0
     assert real.value("select count(*) from marts.signal_feed where signal = 'golden_cross_20_50'") == 0
 
@@ -764,17 +764,16 @@ def test_positions_that_are_open_across_a_change(warehouse: Warehouse) -> None:
         ]
 
     warehouse.load(make_batch(rows(24, 200)))
-    warehouse.build()
-    warehouse.models = ["--exclude", *warehouse.views_that_no_table_reads()]
+    warehouse.refresh()
     for name, _, _ in rules:
         assert warehouse.value("select count(*) from backtest.fct_strategy_trade where signal = %s", name) > 2, name
     for change in (rows(200, 204), rows(190, 191, 1), rows(100, 102, 1), rows(0, 24), rows(204, 240)):
         before = warehouse.value("select count(*) from backtest.fct_strategy_trade where is_open")
         warehouse.load(make_batch(change))
-        warehouse.build()
+        warehouse.refresh()
         incremental = warehouse.contents()
         assert before + warehouse.value("select count(*) from backtest.fct_strategy_trade where is_open") > 0
-        warehouse.build("--full-refresh")
+        warehouse.refresh(is_full=True)
         full = warehouse.contents()
         assert [table for table in full if full[table] != incremental[table]] == []
 

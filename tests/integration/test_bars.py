@@ -15,7 +15,7 @@ from tests.brute_force import Bar, Calendar
 from tests.warehouse import BARS_ALONE, Warehouse
 from titan.loads import load_files
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 SECONDS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400}
 
@@ -23,7 +23,7 @@ SECONDS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 14400
 def load(warehouse: Warehouse, path: Path, **options: Any) -> None:
     report = load_files(warehouse.connection, [path], FileOptions(**options))
     assert not report.failed, report.failed
-    warehouse.build()
+    warehouse.refresh()
 
 
 def frame(warehouse: Warehouse, query: str) -> pd.DataFrame:

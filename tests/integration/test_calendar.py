@@ -17,7 +17,7 @@ from tests.brute_force import UNPLANNED
 from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.errors import GateError
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 NEW_YORK = ZoneInfo("America/New_York")
 HOLIDAY = date(2024, 2, 6)  # a Tuesday like any other
@@ -128,7 +128,7 @@ def equities(warehouse: Warehouse) -> None:
         for at in range(13)
     ]
     warehouse.load(make_batch(halves, timeframe="30m", session="EQUITY"))
-    warehouse.build()
+    warehouse.refresh()
 
 
 def stored(warehouse: Warehouse) -> dict[tuple[Any, ...], str]:
@@ -176,7 +176,7 @@ def test_a_holiday_cuts_again_what_follows_it_and_its_removal_restores_every_bit
     contents, before, fives = warehouse.contents(), stored(warehouse), spans(warehouse, "5D")
     known = known_by(warehouse, local(HOLIDAY))
     warehouse.query("insert into config.holiday (session_id, date, name) values ('EQUITY', %s, 'Surprise')", HOLIDAY)
-    warehouse.build()
+    warehouse.refresh()
     assert_untouched_until(local(HOLIDAY), before, stored(warehouse))
     assert known_by(warehouse, local(HOLIDAY)) == known
     assert HOLIDAY not in {first for first, _, _ in spans(warehouse, "1D")}
@@ -192,7 +192,7 @@ def test_a_holiday_cuts_again_what_follows_it_and_its_removal_restores_every_bit
     warehouse.assert_incremental_equals_full()
 
     warehouse.query("delete from config.holiday where name = 'Surprise'")
-    warehouse.build()
+    warehouse.refresh()
     restored = warehouse.contents()
     assert {table for table, rows in contents.items() if restored[table] != rows} == set()
 
@@ -206,12 +206,12 @@ def test_an_early_close_moves_the_end_of_the_day(warehouse: Warehouse) -> None:
     """
     assert warehouse.query(bar, "SPY", HOLIDAY) == [(local(HOLIDAY, "16:00"), 13)]
     warehouse.query("insert into config.holiday values ('EQUITY', %s, 'Snow', null, '13:00')", HOLIDAY)
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query(bar, "AAPL", HOLIDAY) == [(local(HOLIDAY, "13:00"), 1)]
     assert warehouse.query(bar, "SPY", HOLIDAY) == [(local(HOLIDAY, "13:00"), 7)]
     assert_untouched_until(local(HOLIDAY), before, stored(warehouse))
     warehouse.query("update config.holiday set close_local = '14:30' where name = 'Snow'")
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query(bar, "AAPL", HOLIDAY) == [(local(HOLIDAY, "14:30"), 1)]
     assert warehouse.query(bar, "SPY", HOLIDAY) == [(local(HOLIDAY, "14:30"), 10)]
     warehouse.assert_incremental_equals_full()
@@ -228,7 +228,7 @@ def test_a_candle_on_a_holiday_is_kept_warned_of_and_in_no_bar(warehouse: Wareho
     assert [str(finding) for finding in loaded.warnings if finding.expectation == "closed_date_count"] == [
         "closed_date_count: AAPL 1 (threshold 0)"
     ]
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query("select opened_at, close from bars.candle where not is_in_session") == [
         (local(closed, "09:30"), 999)
     ]
@@ -252,7 +252,7 @@ def test_bars_come_from_the_timeframe_that_was_loaded_first(warehouse: Warehouse
     start = instant("2024-01-01")
     warehouse.load(make_batch([Row(start + timedelta(minutes=at), 100) for at in range(2 * 1440)], timeframe="1m"))
     warehouse.load(make_batch([Row(start + timedelta(days=at), 777) for at in range(4)], timeframe="1D"))
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query("select closed_at, close, bar_count from bars.fct_bars where timeframe = '1D' order by 1") == [
         (start + timedelta(days=1), 100, 1440),
         (start + timedelta(days=2), 100, 1440),

@@ -16,7 +16,7 @@ from tests.conftest import SHARED
 from tests.warehouse import BARS_ALONE, Warehouse
 from titan.loads import load_files
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 DAYS = "2024-01-01 2024-02-29"  # first and last open, as dates of the session
 HOURS = "2024-01-01T00:00 2024-01-03T11:00"

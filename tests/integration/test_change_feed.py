@@ -12,7 +12,7 @@ from ingest.deletion import delete
 from tests.warehouse import BARS_ALONE, FEATURES_ALONE, Row, Warehouse, instant, make_batch
 from titan.database import connect
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 START = instant("2024-01-01")
 
 
@@ -31,50 +31,50 @@ def relation_ids(warehouse: Warehouse) -> list[tuple[object, ...]]:
 
 def test_an_incremental_build_writes_in_place_and_creates_nothing(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(30)))
-    warehouse.build()
+    warehouse.refresh()
     before = relation_ids(warehouse)
     classes = warehouse.value("select count(*) from pg_class")
     warehouse.load(make_batch(hours(5, 30)))
-    warehouse.build()
+    warehouse.refresh()
     assert relation_ids(warehouse) == before
     assert warehouse.value("select count(*) from pg_class") == classes
     assert warehouse.value("select count(*) from bars.candle") == 35
 
 
 def test_a_build_without_changes_writes_no_row(warehouse: Warehouse) -> None:
-    warehouse.models = []  # of all models
+    warehouse.left_alone = []  # of all models
     warehouse.load(make_batch(hours(30)))
-    warehouse.build()
+    warehouse.refresh()
     before = warehouse.query("select xmin::text from features.bar_features order by 1")
     warehouse.load(make_batch(hours(30)))
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query("select xmin::text from features.bar_features order by 1") == before
     assert warehouse.value("select count(*) from ops.dirty") == 0
 
 
 def test_an_appended_bar_rewrites_only_what_follows_it(warehouse: Warehouse) -> None:
-    warehouse.models = FEATURES_ALONE
+    warehouse.left_alone = FEATURES_ALONE
     warehouse.load(make_batch(hours(200)))
-    warehouse.build()
+    warehouse.refresh()
     before = dict(warehouse.query("select closed_at, xmin::text from features.bar_features where timeframe = '1h'"))
     warehouse.load(make_batch(hours(1, 200)))
-    warehouse.build()
+    warehouse.refresh()
     after = dict(warehouse.query("select closed_at, xmin::text from features.bar_features where timeframe = '1h'"))
     assert {at for at, xmin in after.items() if before.get(at) != xmin} == {START + timedelta(hours=201)}
 
 
 def test_a_readers_view_survives_a_full_refresh(warehouse: Warehouse) -> None:
-    warehouse.models = FEATURES_ALONE
+    warehouse.left_alone = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
-    warehouse.build()
+    warehouse.refresh()
     warehouse.query(
         "create schema reader; create view reader.mine as select closed_at, log_return from features.bar_features"
     )
     warehouse.query("create view reader.on_top as select max(closed_at) as latest from reader.mine")
     ids = warehouse.query("select 'reader.mine'::regclass::oid, 'reader.on_top'::regclass::oid")
-    warehouse.build("--full-refresh")
+    warehouse.refresh(is_full=True)
     warehouse.load(make_batch(hours(1, 30)))
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query("select 'reader.mine'::regclass::oid, 'reader.on_top'::regclass::oid") == ids
     assert warehouse.value("select latest from reader.on_top") == START + timedelta(hours=31)
     retired = "select count(*) from pg_class where relname like '%retired%'"
@@ -107,14 +107,14 @@ def test_a_redefined_view_takes_the_views_on_top_along(warehouse: Warehouse) -> 
 
 
 def test_a_changed_definition_rebuilds_the_model_and_what_depends_on_it(warehouse: Warehouse) -> None:
-    warehouse.models = FEATURES_ALONE
+    warehouse.left_alone = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
-    warehouse.build()
-    warehouse.query("update ops.definition set definition_hash = 'another' where node = 'bars.gap'")
+    warehouse.refresh()
+    warehouse.query("update ops.model set built_hash = 'another' where node = 'bars.gap'")
     before = dict(
         warehouse.query("select relname, relfilenode from pg_class where relname in ('candle', 'gap', 'bar_features')")
     )
-    warehouse.build()
+    warehouse.refresh()
     after = dict(
         warehouse.query("select relname, relfilenode from pg_class where relname in ('candle', 'gap', 'bar_features')")
     )
@@ -122,15 +122,15 @@ def test_a_changed_definition_rebuilds_the_model_and_what_depends_on_it(warehous
 
 
 def test_a_selected_build_skips_no_change(warehouse: Warehouse) -> None:
-    warehouse.models = FEATURES_ALONE
+    warehouse.left_alone = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
-    warehouse.build()
+    warehouse.refresh()
     warehouse.load(make_batch(hours(5, 30)))
-    warehouse.build("--select", "candle")
+    warehouse.refresh_models("candle")
     warehouse.load(make_batch(hours(5, 35)))
-    warehouse.build("--select", "bar_features")  # its parents have not seen the last five
+    warehouse.refresh_models("bar_features")  # its parents have not seen the last five
     assert warehouse.value("select count(*) from features.bar_features where timeframe = '1h'") == 35
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.value("select count(*) from features.bar_features where timeframe = '1h'") == 40
     warehouse.assert_incremental_equals_full()
 
@@ -159,11 +159,12 @@ def test_sequence_numbers_become_visible_in_order(warehouse: Warehouse) -> None:
 
 
 def test_read_changes_are_pruned_and_unread_ones_stay(warehouse: Warehouse) -> None:
-    warehouse.models = []  # of all models
+    warehouse.left_alone = []  # of all models
     warehouse.load(make_batch(hours(30)))
-    warehouse.build("--select", "candle")
+    for model in ("observed", "dim_instrument", "candle"):
+        warehouse.refresh_models(model)
     assert warehouse.value("select count(*) from ops.change where node = 'bars.candle'") > 0
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.value("select count(*) from ops.change") == 0
 
 
@@ -181,10 +182,10 @@ def test_a_candle_that_reaches_over_a_local_midnight_belongs_to_no_day(warehouse
         "insert into config.session values ('MCX', 'Mumbai commodities', false, 5, 'Asia/Kolkata', '09:00', '23:55')"
     )
     warehouse.load(make_batch(hours(80), session="MCX"))
-    warehouse.build()
+    warehouse.refresh()
     revised = [Row(row.opened_at, 500.0) for row in hours(3, 44)]
     warehouse.load(make_batch(revised, session="MCX"))
-    warehouse.build()
+    warehouse.refresh()
     warehouse.assert_incremental_equals_full()
     with pytest.raises(psycopg.errors.CheckViolation):
         warehouse.query("insert into config.session values ('INDIA', 'x', true, 7, 'Asia/Kolkata', '00:00', '00:00')")
@@ -198,26 +199,26 @@ def test_configuration_that_would_move_loaded_candles_is_refused(warehouse: Ware
     for statement in ("truncate config.exchange", "delete from config.exchange"):
         with pytest.raises(psycopg.errors.RaiseException, match=r"keeps its row \*"):
             warehouse.query(statement)
-    warehouse.build()
+    warehouse.refresh()
     warehouse.query("update config.session set close_local = '15:00' where session_id = 'EQUITY'")
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.value("select closed_at::text from bars.candle") == "2024-01-02 21:00:00+00"
     warehouse.assert_incremental_equals_full()
 
 
 def test_deleting_everything_leaves_no_row_and_frees_the_timeframe(warehouse: Warehouse) -> None:
-    warehouse.models = FEATURES_ALONE
+    warehouse.left_alone = FEATURES_ALONE
     warehouse.load(make_batch(hours(30)))
     warehouse.load(make_batch(hours(30, symbol="ETH/USDT")))
-    warehouse.build()
+    warehouse.refresh()
     done = delete(warehouse.connection, exchange="test", symbol="BTC/USDT")
     assert (done.deleted, done.is_empty) == (30, True)
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.value("select count(*) from features.bar_features where timeframe in ('1h', '1D')") == 30 + 1
     assert warehouse.query("select symbol from marts.market_summary") == [("ETH/USDT",)]
     assert warehouse.value("select count(*) from raw.ohlcv_revision") == 30
     warehouse.load(make_batch([Row(START + timedelta(days=at), 5) for at in range(3)], timeframe="1D"))
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query("select base_timeframe from marts.market_summary where symbol = 'BTC/USDT'") == [("1D",)]
     warehouse.assert_incremental_equals_full()
 

@@ -30,7 +30,7 @@ def commands() -> list[list[str]]:
     found += [["strategy", name] for name in ("propose", "approve", "activate", "archive", "list")]
     found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
     found += [["storage", name] for name in ("show", "apply")]
-    return [*found, ["delete"], ["build"], ["run"], ["poll"], ["status"], ["reconcile"]]
+    return [*found, ["delete"], ["refresh"], ["build"], ["run"], ["poll"], ["status"], ["reconcile"]]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
@@ -106,8 +106,8 @@ def test_load_build_status_delete(warehouse: Warehouse, tmp_path: Path) -> None:
     assert "inferred: exchange binance" in loaded.stdout
     again = titan("load", "file", str(path))
     assert "8 known already; nothing changed" in again.stdout
-    built = titan("build")
-    assert built.returncode == 0, built.stdout + built.stderr
+    refreshed = titan("refresh")
+    assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
     assert warehouse.value("select last_price from marts.market_summary") == 8
     status = json.loads(titan("status", "--json").stdout)
     assert status["series"][0]["symbol"] == "BTC/USDT"
@@ -129,10 +129,13 @@ def test_the_synthetic_market_is_taken_out_and_nothing_else(warehouse: Warehouse
     )
     assert len(real) == 8
     done = titan("delete", "--synthetic", "--yes")
-    assert (done.returncode, done.stdout) == (0, "20 synthetic candles of 3 instruments deleted; titan build forgets them\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "20 synthetic candles of 3 instruments deleted; titan refresh forgets them\n",
+    )
     assert warehouse.query("select * from raw.ohlcv inner join raw.instrument using (instrument_id)") == real
     assert warehouse.value("select count(*) from raw.ohlcv_revision") == 20
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query(
         "select distinct exchange from bars.fct_bars inner join bars.dim_instrument using (instrument_id)"
     ) == [("binance",)]

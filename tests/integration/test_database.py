@@ -71,8 +71,8 @@ def test_an_edited_or_unknown_migration_is_refused(bare: Settings, monkeypatch: 
 
 
 def test_the_reader_reads_everything_and_writes_nothing(warehouse: Warehouse) -> None:
-    warehouse.build()
-    warehouse.build("--full-refresh")
+    warehouse.refresh()
+    warehouse.refresh(is_full=True)
     connection = warehouse.connection
     connection.execute("set role titan_reader")
     for relation in ("raw.ohlcv", "bars.fct_bars", "features.bar_features", "features.fct_returns", "marts.market_summary",

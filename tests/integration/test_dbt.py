@@ -72,7 +72,7 @@ def test_no_number_depends_on_the_time_zone_of_the_session(warehouse: Warehouse,
     """A server's default, or PGOPTIONS, may be a zone with summer time; dbt's connections have it."""
     until = datetime(2024, 4, 1, tzinfo=UTC)
     warehouse.load(synthetic_batch(symbol_count=2, bar_count=4000, timeframe="1h", until=until))
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.value("select count(*) from signals.fct_signals") > 0
     monkeypatch.setenv("PGOPTIONS", "-c timezone=America/New_York")
     warehouse.assert_incremental_equals_full()
@@ -80,6 +80,7 @@ def test_no_number_depends_on_the_time_zone_of_the_session(warehouse: Warehouse,
 
 @pytest.mark.usefixtures("quick_builds")
 def test_a_build_that_fails_says_what_the_database_said(warehouse: Warehouse) -> None:
+    warehouse.query("update config.timeframe set compute_features = not compute_features where timeframe = '1h'")
     warehouse.query(
         """
         create function ops.fill_disk() returns trigger language plpgsql as $$
@@ -90,7 +91,7 @@ def test_a_build_that_fails_says_what_the_database_said(warehouse: Warehouse) ->
         create trigger fill_disk before insert on ops.change for each row execute function ops.fill_disk()
         """
     )
-    result = titan("build", "--full-refresh", "--select", "dim_timeframe", TITAN_LOG="text")
+    result = titan("build", "--select", "dim_timeframe", TITAN_LOG="text")
     said = 'could not extend file "base/1/2": No space left on device. Check free disk space.'
     assert result.returncode == 1
     assert f"model dim_timeframe: error: {said}" in result.stdout

@@ -46,7 +46,7 @@ def rows_of(symbol: str, first: int = 0, bars: int = BARS) -> list[Row]:
 def load_days(warehouse: Warehouse, first: int = 0, bars: int = BARS) -> None:
     rows = [row for symbol in SYMBOLS for row in rows_of(symbol, first, bars)]
     warehouse.load(make_batch(rows, timeframe="1D"))
-    warehouse.build()
+    warehouse.refresh()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def days(manifest: Any) -> str:
     use_database(DATABASE)
     create_database(DATABASE, f"{DATABASE}_template")
     with closing(Warehouse(manifest)) as warehouse:
-        warehouse.models = FEATURES_ALONE
+        warehouse.left_alone = FEATURES_ALONE
         load_days(warehouse)
     create_database(name, DATABASE)
     return name
@@ -68,7 +68,7 @@ def market(manifest: Any, days: str) -> Iterator[Warehouse]:
     use_database(DATABASE)
     create_database(DATABASE, days)
     with closing(Warehouse(manifest)) as warehouse:
-        warehouse.models = FEATURES_ALONE
+        warehouse.left_alone = FEATURES_ALONE
         yield warehouse
 
 
@@ -89,7 +89,7 @@ def freeze(warehouse: Warehouse, run_id: int, trial: int | None = None) -> int:
 
 def revise(warehouse: Warehouse, symbol: str, day: int, close: float) -> None:
     warehouse.load(make_batch([Row(START + timedelta(days=day), close, symbol)], timeframe="1D"))
-    warehouse.build()
+    warehouse.refresh()
 
 
 # --- how many trials ------------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_shorts_on_finer_bars_are_replayed_and_later_delistings_are_not(market: 
         ]
 
     market.load(make_batch(hours(0, 403)))
-    market.build()
+    market.refresh()
     finer: dict[str, Any] = {
         "timeframe": "4h",
         "direction": "both",
@@ -325,7 +325,7 @@ def test_shorts_on_finer_bars_are_replayed_and_later_delistings_are_not(market: 
     assert metric == market.query(last, run_id)[0]
     market.load(make_batch(hours(403, 440)))
     market.query("insert into config.delisting values ('test', 'spot', 'HOURS/USD', %s)", START + timedelta(hours=420))
-    market.build()
+    market.refresh()
     assert verify(market, run_id).is_same
     delisted = run(
         market,
@@ -371,7 +371,7 @@ def test_what_cannot_be_verified_or_frozen_is_said(market: Warehouse) -> None:
         with pytest.raises(psycopg.errors.RaiseException, match="is history"):
             market.query(f"delete from lab.{table}")
     delete(market.connection, exchange="test", symbol="CCC/USD")
-    market.build()
+    market.refresh()
     with pytest.raises(UsageError, match="went over bars of test spot CCC/USD 1D, and there are none any more"):
         verify(market, run_id)
     market.query(

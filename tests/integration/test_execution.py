@@ -222,7 +222,7 @@ def traded(manifest: Any) -> Iterator[tuple[Warehouse, Results]]:
                 f"CASE{number}/USD",
                 START + case.step * (case.delisted_after + 1),
             )
-    warehouse.build()
+    warehouse.refresh()
     for number, case in enumerate(CASES.values()):
         for at, action, direction, *fraction in case.events:
             size = fraction[0] if fraction else case.execution.get("fraction", 1 / case.execution.get("pyramiding", 1))

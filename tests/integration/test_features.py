@@ -16,7 +16,7 @@ import pytest
 from ingest.deletion import delete
 from tests.warehouse import FEATURES_ALONE, Row, Warehouse, instant, make_batch
 
-MODELS = FEATURES_ALONE
+LEFT_ALONE = FEATURES_ALONE
 
 START = instant("2024-01-01")
 
@@ -37,7 +37,7 @@ def test_returns_at_the_edges(warehouse: Warehouse) -> None:
     batch = [Row(START + timedelta(hours=at), close, "X/USD") for at, close in closes.items()]
     warehouse.load(make_batch(batch, observed=(START, START + timedelta(hours=18))))
     warehouse.load(make_batch([Row(START + timedelta(hours=20), 30.0, "X/USD")]))  # two hours that nobody asked about
-    warehouse.build()
+    warehouse.refresh()
     found = rows_of(warehouse, "X/USD")
     assert [(row["gap_before"], row["simple_return"], row["log_return"], row["bars_since_outage"]) for row in found] == [
         (None, None, None, None),
@@ -66,7 +66,7 @@ def test_flat_windows_are_known_to_be_flat_and_near_flat_ones_keep_their_digits(
         Row(START + timedelta(hours=at), close, symbol) for symbol, all_ in series.items() for at, close in enumerate(all_)
     ]
     warehouse.load(make_batch(rows))
-    warehouse.build()
+    warehouse.refresh()
     flat_count = 0
     for symbol in series:
         found = rows_of(warehouse, symbol)
@@ -108,7 +108,7 @@ def test_windows_are_those_of_brute_force(warehouse: Warehouse) -> None:
         close = 1e-3 if at == 500 else close if still else max(close, 1.0) * math.exp(generator.gauss(0, 0.01))
         rows.append(Row(START + timedelta(hours=at), close, "X/USD", generator.random()))
     warehouse.load(make_batch(rows, observed=(START, START + timedelta(hours=1_200))))
-    warehouse.build()
+    warehouse.refresh()
     found = rows_of(warehouse, "X/USD")
     bars = warehouse.query("select open, high, low, close from bars.fct_bars where timeframe = '1h' order by closed_at")
     returns: list[float] = []
@@ -169,7 +169,7 @@ def test_a_session_scores_over_its_own_year(warehouse: Warehouse) -> None:
             close *= math.exp(generator.gauss(0, 0.01))
             rows.append(Row(day - timedelta(hours=1) if 69 < at < 307 else day, close, "STOCK"))
     warehouse.load(make_batch(rows, timeframe="1D", session="EQUITY"))
-    warehouse.build()
+    warehouse.refresh()
     found = rows_of(warehouse, "STOCK", "1D")
     first = next(at for at, row in enumerate(found) if row["return_zscore_252_365"] is not None)
     returns = [row["log_return"] for row in found[: first + 1] if row["log_return"] is not None]
@@ -200,7 +200,7 @@ def test_degenerate_series(warehouse: Warehouse) -> None:
         flat.candles["high"] = numpy.where(is_still, flat.candles["close"], flat.candles["high"])
         flat.candles["low"] = numpy.where(is_still, flat.candles["close"], flat.candles["low"])
         warehouse.load(flat)
-    warehouse.build()
+    warehouse.refresh()
     tests = warehouse.run("--select", "features_are_finite", "every_bar_has_features", command="test")
     assert [node.name for node in tests.failed] == []
     last = {symbol: rows_of(warehouse, symbol, "1m")[-1] for symbol in series}
@@ -251,7 +251,7 @@ def test_a_wrong_row_of_configuration_is_named(warehouse: Warehouse) -> None:
         assert reason in failed["bar_features"]
         assert "Correct the row, or set is_enabled to false" in failed["bar_features"]
         warehouse.query("delete from config.indicator where indicator = 'wrong_one'")
-    warehouse.build()
+    warehouse.refresh()
 
 
 def test_params_are_json_objects_at_the_door(untouched: Warehouse) -> None:
@@ -263,14 +263,14 @@ def test_params_are_json_objects_at_the_door(untouched: Warehouse) -> None:
 def test_a_refused_build_leaves_what_stands_and_a_correction_goes_on(warehouse: Warehouse) -> None:
     warehouse.load(make_batch([Row(START + timedelta(hours=at), 100 + at % 7, "X/USD") for at in range(60)]))
     warehouse.query("delete from config.signal")  # they read indicators that go
-    warehouse.build()
+    warehouse.refresh()
     before = rows_of(warehouse, "X/USD")
     warehouse.query("insert into config.indicator values ('mine', 'rsi', '{\"period\": 0}')")
     assert {node.name for node in warehouse.run().failed} == {"bar_features", "dim_feature"}
     assert rows_of(warehouse, "X/USD") == before
     warehouse.query("update config.indicator set params = '{\"period\": 5}' where indicator = 'mine'")
     warehouse.query("update config.indicator set is_enabled = false where indicator = 'rsi_14'")
-    warehouse.build()
+    warehouse.refresh()
     after = rows_of(warehouse, "X/USD")
     assert [row["rsi_5"] is None for row in after[:7]] == [True] * 5 + [False] * 2
     assert "rsi_14" not in after[-1]
@@ -330,16 +330,16 @@ def test_every_feature_is_told_of(warehouse: Warehouse) -> None:
 def test_the_function_is_replaced_and_not_heaped_up(warehouse: Warehouse) -> None:
     walks = "select proname from pg_proc where pronamespace = 'features'::regnamespace and proname like 'walk%%'"
     warehouse.query("delete from config.signal")  # they read indicators that go
-    warehouse.build()
+    warehouse.refresh()
     before = warehouse.query(walks)
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query(walks) == before
     warehouse.query("update config.indicator set is_enabled = false where kernel <> 'sma'")
-    warehouse.build()
+    warehouse.refresh()
     after = warehouse.query(walks)
     assert (len(before), len(after)) == (1, 1)
     assert before != after
     warehouse.query("update config.indicator set is_enabled = false")
     warehouse.load(make_batch([Row(START, 1.0, "X/USD")]))
-    warehouse.build()
+    warehouse.refresh()
     assert rows_of(warehouse, "X/USD")[0]["series_position"] == 1

@@ -15,7 +15,7 @@ from tests.warehouse import BARS_ALONE, Warehouse
 from titan.errors import SourceError, TitanError, UsageError
 from titan.loads import LoadReport, load_files
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 HEADER = "timestamp,open,high,low,close,volume"
 GOOD = "2024-01-01T00:00:00Z,10,12,9,11,5\n2024-01-01T01:00:00Z,11,13,10,12,6\n2024-01-01T02:00:00Z,12,14,11,13,7"
@@ -180,7 +180,7 @@ def test_another_timeframe_is_kept_for_cross_checks_and_said(warehouse: Warehous
     load(warehouse, write(tmp_path, f"{HEADER}\n{GOOD}"))
     report = load(warehouse, write(tmp_path, f"{HEADER}\n2024-01-01,10,14,9,13,18", "binance_BTCUSDT_1d.csv"))
     assert "cross-checks" in report.promoted[0].notices[0]
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.query("select distinct timeframe from bars.candle") == [("1h",)]
 
 
@@ -335,7 +335,7 @@ def test_real_files_of_many_layouts_land_whole(warehouse: Warehouse, shared: Pat
         report = load(warehouse, shared / "data" / name)
         assert report.failed == []
         assert (report.promoted[0].inserted, report.quarantined) == (inserted, quarantined), name
-    warehouse.build()
+    warehouse.refresh()
     last = warehouse.query(
         "select last_price from marts.market_summary where exchange = 'binance' and symbol = 'BTC/USDT' and market_type = 'spot'"
     )
@@ -354,7 +354,7 @@ def test_real_files_of_many_layouts_land_whole(warehouse: Warehouse, shared: Pat
 def test_daily_rollups_equal_the_exchanges_own_days(warehouse: Warehouse, shared: Path) -> None:
     load(warehouse, shared / "data" / "intraday" / "binance_spot_BTCUSDT_1h.csv.gz")
     load(warehouse, shared / "data" / "daily" / "binance_spot_BTCUSDT_1d.csv.gz")
-    warehouse.build()
+    warehouse.refresh()
     compared, equal = warehouse.query(
         """
         select

@@ -21,7 +21,7 @@ from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.errors import GateError, TitanError, UsageError
 from titan.loads import LoadReport, load_files
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 START = instant("2024-01-01")
 CANDLES = "select opened_at, open, high, low, close, volume, quote_volume, trade_count from raw.ohlcv"

@@ -17,7 +17,7 @@ from ingest.batch import Batch, Market, empty_candles
 from ingest.timeframes import TIMEFRAMES
 from tests.warehouse import FEATURES_ALONE, Warehouse, microseconds
 
-MODELS = FEATURES_ALONE
+LEFT_ALONE = FEATURES_ALONE
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 PRICES = ("open", "high", "low", "close", "volume")
@@ -100,7 +100,7 @@ def test_talib(warehouse: Warehouse, shared: Path, name: str) -> None:
     """TA-Lib's own numbers, in every column that it has, every bar."""
     rows = read(shared / "oracles" / "live_talib" / f"{name}.csv")
     warehouse.load(daily("X/USD", ([float(row[price]) for price in PRICES] for row in rows)))
-    warehouse.build()
+    warehouse.refresh()
     found = features(warehouse, "X/USD")
     assert len(found) == len(rows)
     compared = [column for column in found[0] if LIVE.get(column, column) in rows[0] and column not in ("close",)]
@@ -193,7 +193,7 @@ def test_talib_of_today_with_other_parameters_and_prices(warehouse: Warehouse) -
     series = {"SMALL/USD": walk(1, 700, 1e-3), "ONE/USD": walk(2, 900, 1.0), "HUGE/USD": walk(3, 700, 1e8)}
     for symbol, rows in series.items():
         warehouse.load(daily(symbol, rows))
-    warehouse.build()
+    warehouse.refresh()
     wrong = []
     for symbol, rows in series.items():
         found = features(warehouse, symbol)
@@ -252,7 +252,7 @@ def test_talib_regression_tables(warehouse: Warehouse, shared: Path) -> None:
         add(warehouse, f"{kernel}_{'_'.join(str(value) for value in period.values())}", kernel, **period)
     bars = read(folder / "ref252.csv")
     warehouse.load(daily("X/USD", ([float(row[price]) for price in PRICES] for row in bars)))
-    warehouse.build()
+    warehouse.refresh()
     found = features(warehouse, "X/USD")
     assert len(cases) >= 25
     for names, row in cases:
@@ -291,7 +291,7 @@ def test_ttr(warehouse: Warehouse, shared: Path, name: str, skipped: int) -> Non
     add(warehouse, "sma_10", "sma", period=10)
     rows = read(shared / "oracles" / "ttr" / f"{name}.csv")[skipped:]
     warehouse.load(daily("X/USD", ([float(row[price.capitalize()]) for price in PRICES] for row in rows)))
-    warehouse.build()
+    warehouse.refresh()
     found = features(warehouse, "X/USD")
     wrong = []
     compared = {column: reference for column, reference in TTR.items() if reference[0] in rows[0]}

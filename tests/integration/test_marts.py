@@ -42,7 +42,7 @@ def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Wa
     touched = []
     for batch in (hours(0, 900), hours(900, 9_000)):
         warehouse.load(make_batch(batch))
-        warehouse.build()
+        warehouse.refresh()
         warehouse.query("analyze")
         touched.append({mart: blocks(warehouse, query) for mart, query in NARROW.items()} | {"chunks": chunks(warehouse)})
     short, long = touched

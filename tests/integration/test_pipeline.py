@@ -68,11 +68,13 @@ def test_one_id_leads_from_the_run_to_all_that_it_did(warehouse: Warehouse, cand
         assert warehouse.query(f"select distinct run_id from {table}") == [(RUN_ID,)], table
     assert warehouse.query("select command, outcome, finished_at is not null from ops.run") == [("run", "done", True)]
     steps = warehouse.query("select step, attempt, outcome from ops.step order by started_at")
-    assert steps == [(name, 1, "done") for name in ("load", "gate", "build", "test", "summary")]
-    assert warehouse.query("select command, failed from ops.build order by started_at") == [("run", []), ("test", [])]
+    assert steps == [(name, 1, "done") for name in ("load", "gate", "refresh", "test", "summary")]
+    assert warehouse.query("select command, failed from ops.build order by started_at") == [("test", [])]
     logged = [json.loads(line) for line in result.stderr.splitlines()]
     assert {line["run_id"] for line in logged} == {str(RUN_ID)}
-    assert {"step begun", "batch promoted", "dbt ended", "step done", "run ended"} <= {line["event"] for line in logged}
+    assert {"step begun", "batch promoted", "refreshed", "dbt ended", "step done", "run ended"} <= {
+        line["event"] for line in logged
+    }
 
 
 def test_what_a_user_calls_by_hand_has_an_id_too(warehouse: Warehouse, candles: Path) -> None:
@@ -163,7 +165,7 @@ def test_a_kill_between_landing_and_promotion_leaves_nothing_and_a_rerun_everyth
     assert titan("load", "file", str(candles)).returncode == ExitCode.PARTIAL
     after = _contents(warehouse)
     assert after[:5] == (8, 1, 1, 1, 1)
-    warehouse.build()
+    warehouse.refresh()
     warehouse.assert_incremental_equals_full()
 
 
@@ -194,7 +196,27 @@ def test_a_step_is_tried_again_when_the_connection_was_lost(warehouse: Warehouse
     assert _contents(warehouse)[:3] == (8, 1, 1)
 
 
-def test_a_build_whose_server_went_away_is_tried_again(
+def test_a_refresh_whose_server_went_away_is_tried_again(warehouse: Warehouse, candles: Path) -> None:
+    done: list[Progressed] = []
+    with connect() as other:
+        other.execute("select ops.lock_node('bars.candle')")
+        runner = threading.Thread(target=lambda: done.append(run(candles)))
+        runner.start()
+        waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and query like '%%ops.refresh(%%'"
+        deadline = time.monotonic() + 60
+        while not (found := warehouse.query(waiting)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        warehouse.query("select pg_terminate_backend(%s)", found[0][0])
+        other.rollback()
+    runner.join()
+    assert done[0].code == ExitCode.OK
+    steps = warehouse.query("select attempt, outcome from ops.step where step = 'refresh' order by attempt")
+    assert steps == [(1, "failed"), (2, "done")]
+    assert warehouse.value("select count(*) from marts.ohlcv where timeframe = '1D'") == 8
+
+
+def test_tests_whose_server_went_away_are_tried_again(
     warehouse: Warehouse, candles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from titan import dbt
@@ -205,13 +227,13 @@ def test_a_build_whose_server_went_away_is_tried_again(
         calls.append(command)
         result = invoke(command, **options)  # type: ignore[arg-type]
         if len(calls) == 1:
-            gone = dbt.NodeResult("candle", "model", "error", 0.1, "server closed the connection unexpectedly", 0, "")
+            gone = dbt.NodeResult("unique", "test", "error", 0.1, "server closed the connection unexpectedly", 0, "")
             result.nodes.append(gone)
         return result
 
     monkeypatch.setattr(dbt, "invoke", lost_once)
-    assert run(candles).code == ExitCode.OK
-    assert calls == ["run", "run"]
+    assert run(candles, has_tests=True).code == ExitCode.OK
+    assert calls == ["test", "test"]
 
 
 def test_a_mistake_is_not_tried_again(warehouse: Warehouse, tmp_path: Path) -> None:
@@ -300,10 +322,10 @@ def poll() -> Progressed:
 def test_a_poll_loads_what_is_new_and_builds_only_then(warehouse: Warehouse, exchange: LocalExchange) -> None:
     warehouse.query("insert into config.subscription values ('Binance', 'BTC/USDT', '1d', '2024-01-01')")
     first = poll()
-    assert (first.code, first.report.promoted[0].inserted, first.is_built) == (ExitCode.OK, 5, True)
+    assert (first.code, first.report.promoted[0].inserted, first.is_fresh) == (ExitCode.OK, 5, True)
     assert warehouse.value("select last_price from marts.market_summary") == 104
     second = poll()
-    assert (second.code, second.report.has_changed_nothing, second.built) == (ExitCode.OK, True, None)
+    assert (second.code, second.report.has_changed_nothing, second.refreshed.steps) == (ExitCode.OK, True, [])
     asked = warehouse.value("select details ->> 'since' from raw.load_batch order by batch_id desc limit 1")
     # Its last candle is long ago, so it is asked again for a week (CATCH_UP) and two candles.
     assert (datetime.now(UTC).date() - date.fromisoformat(asked[:10])).days == 9
@@ -402,7 +424,7 @@ def test_the_flow_takes_the_same_steps_under_its_own_id(warehouse: Warehouse, ca
     assert str(warehouse.value("select run_id from ops.run")) == flow_run_id
     assert warehouse.query("select distinct run_id::text from raw.load_batch") == [(flow_run_id,)]
     steps = warehouse.query("select step, outcome from ops.step order by started_at")
-    assert steps == [(name, "done") for name in ("load", "gate", "build", "test", "summary")]
+    assert steps == [(name, "done") for name in ("load", "gate", "refresh", "test", "summary")]
 
 
 def test_a_prefect_server_that_is_away_is_a_line(warehouse: Warehouse, candles: Path) -> None:

@@ -15,7 +15,7 @@ from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.errors import UsageError
 from titan.loads import FileOptions, load_files
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 HEADER = "timestamp,open,high,low,close,volume,quote_volume"
 ROWS = [f"2024-01-01T{hour:02}:00:00Z,10,12,9,11,5,50" for hour in range(24)]
@@ -68,7 +68,7 @@ def test_a_row_that_is_still_bad_is_not_released(warehouse: Warehouse, loaded: P
 
 
 def test_a_corrected_row_becomes_a_candle_and_the_models_learn_of_it(warehouse: Warehouse, loaded: Path) -> None:
-    warehouse.build()
+    warehouse.refresh()
     row = ids(warehouse)["high_is_not_below_low"]
     done = quarantine.release(warehouse.connection, Selection([row]), {"high": "12.5"})
     assert (done.released, done.still_bad) == ([row], [])
@@ -79,7 +79,7 @@ def test_a_corrected_row_becomes_a_candle_and_the_models_learn_of_it(warehouse: 
     assert found == [("released", True, done.batches[0])]
     details = warehouse.value("select details from raw.load_batch where batch_id = %s", done.batches[0])
     assert details == {"quarantine_ids": [row], "corrections": {"high": "12.5"}}
-    warehouse.build()
+    warehouse.refresh()
     warehouse.assert_incremental_equals_full()
 
 
@@ -125,7 +125,7 @@ def test_a_released_row_observes_its_own_period_and_no_more(warehouse: Warehouse
         '{["2024-01-01 00:00:00+00","2024-01-01 01:00:00+00"),["2024-01-01 10:00:00+00","2024-01-02 06:00:00+00"),'
         '["2024-01-02 16:00:00+00","2024-01-02 17:00:00+00")}'
     )
-    warehouse.build()
+    warehouse.refresh()
     warehouse.assert_incremental_equals_full()
 
 

@@ -17,6 +17,7 @@ from tests.warehouse import DATABASE, TEMPLATE, Row, Warehouse, create_database,
 from titan import status
 from titan.migrate import migrate
 from titan.reconcile import Reconciled, reconcile
+from titan.refresh import needs_refresh
 
 NEW_YORK = ZoneInfo("America/New_York")
 HOUR = timedelta(hours=1)
@@ -58,7 +59,7 @@ def found(manifest: Any) -> Iterator[Found]:
     create_database(DATABASE, TEMPLATE)
     warehouse = Warehouse(manifest)
     warehouse.load(make_batch(half_hours(), timeframe="30m", session="EQUITY"))
-    warehouse.build()
+    warehouse.refresh()
     clean = reconcile(warehouse.connection, manifest=manifest)
     for statement in (
         f"update bars.rollup_stored set high = high + 1 where timeframe = '1h' and closed_at = '{WRONG}'",
@@ -140,7 +141,7 @@ def load_with_a_hole(warehouse: Warehouse) -> None:
 def test_status_says_what_the_bars_have_of_each_series(warehouse: Warehouse) -> None:
     load_with_a_hole(warehouse)
     warehouse.load(make_batch([Row(START, 100)], timeframe="1D", exchange="binance"))
-    warehouse.build()
+    warehouse.refresh()
     day, hour = status.series(warehouse.connection)
     assert (hour["first_at"], hour["last_at"], hour["observed_until"]) == (START, START + 10 * HOUR, START + 12 * HOUR)
     assert (hour["gaps"], hour["missing"], hour["completeness"]) == (1, 2, 0.8)
@@ -160,4 +161,4 @@ def test_status_before_the_first_build_knows_what_was_loaded(warehouse: Warehous
         START, START + 10 * HOUR, START + 12 * HOUR,
     )  # fmt: skip
     assert [series[name] for name in ("gaps", "missing", "completeness", "refreshed_at")] == [None] * 4
-    assert status.needs_build(warehouse.connection)
+    assert needs_refresh(warehouse.connection)

@@ -27,7 +27,7 @@ def retained(warehouse: Warehouse) -> Warehouse:
     """Three weeks of hourly candles, of which the last is kept."""
     warehouse.load(make_batch(hours(24 * 21) + hours(24 * 20, 12, "ETH/USDT")))
     warehouse.load(make_batch([Row(START + timedelta(days=at), 5, "DAY/USD") for at in range(20)], timeframe="1D"))
-    warehouse.build()
+    warehouse.refresh()
     warehouse.query("insert into config.retention (candles_for) values ('7 days')")
     return warehouse
 
@@ -54,10 +54,11 @@ def test_retention_drops_candles_and_no_bar_made_of_them(retained: Warehouse) ->
     assert retained.value("select count(*) from raw.ohlcv where timeframe = '1D'") == 20
     refresh_all_of_time(retained)
     assert bars(retained) == before[0]
-    retained.query("delete from ops.definition where node in ('bars.rollup_2h', 'bars.rollup_1d')")  # as if it had changed
-    retained.build()
+    # As if they had changed.
+    retained.query("update ops.aggregate set built_hash = 'another' where timeframe in ('2h', '1D')")
+    retained.refresh()
     assert (bars(retained), features(retained)) == before
-    retained.build("--full-refresh")
+    retained.refresh(is_full=True)
     assert (bars(retained), features(retained)) == before
     assert reconcile(retained.connection).differing == []
 
@@ -67,22 +68,22 @@ def test_after_retention_incremental_still_equals_full(retained: Warehouse) -> N
     retained.load(make_batch(hours(30, 24 * 21)))
     retained.load(make_batch([Row(HORIZON + timedelta(hours=5), 500.0)]))
     retained.query("insert into config.timeframe (timeframe, compute_features) values ('3D', true) on conflict do nothing")
-    retained.build()
+    retained.refresh()
     retained.assert_incremental_equals_full()
     retained.query("update config.exchange set outage_after = '1 hour' where exchange = '*'")
-    retained.build()
+    retained.refresh()
     retained.assert_incremental_equals_full()
     assert retained.value("select min(closed_at) from bars.rollup where timeframe = '2h'") == START + timedelta(hours=2)
 
 
 def test_a_series_without_a_checkpoint_keeps_its_candles_and_holds_up_no_other(retained: Warehouse) -> None:
     retained.load(make_batch(hours(100, symbol="NEW/USDT")))
-    retained.build()
+    retained.refresh()
     before = bars(retained), features(retained)
     assert storage.apply(retained.connection, NOW).dropped == 255 + 255
     kept = "select count(*) from {} join raw.instrument using (instrument_id) where symbol = 'NEW/USDT'"
     assert [retained.value(kept.format(relation)) for relation in ("raw.ohlcv", "bars.candle")] == [100, 100]
-    retained.build()
+    retained.refresh()
     assert (bars(retained), features(retained)) == before
     retained.assert_incremental_equals_full()
 
@@ -101,7 +102,7 @@ def test_a_candle_from_before_the_horizon_goes_to_quarantine(retained: Warehouse
             "insert into raw.adjustment (instrument_id, ex_date, kind, ratio, batch_id) "
             "select instrument_id, '2024-01-13', 'split', 2, 0 from raw.instrument where symbol = 'BTC/USDT'"
         )
-    retained.build()
+    retained.refresh()
     assert set(before) <= set(bars(retained))
 
 
@@ -112,10 +113,10 @@ def test_horizons_of_two_sessions_leave_no_bar_between_them_wrong(retained: Ware
         for at in range(13)
     ]
     retained.load(make_batch(halves, timeframe="30m", session="EQUITY"))
-    retained.build()
+    retained.refresh()
     assert storage.apply(retained.connection, NOW + timedelta(hours=6)).horizon_at == HORIZON + timedelta(hours=5)
     retained.load(make_batch([Row(HORIZON + timedelta(hours=3), 500.0)]))  # after the one horizon, before the other
-    retained.build()
+    retained.refresh()
     high = (
         "select high from bars.rollup join raw.instrument using (instrument_id) where symbol = 'BTC/USDT' and closed_at = %s"
     )
@@ -134,7 +135,7 @@ def test_a_bar_open_at_the_horizon_and_a_gap_across_it_keep_their_candles(retain
         for at in range(13)
     ]
     retained.load(make_batch(halves, timeframe="30m", session="EQUITY"))
-    retained.build()
+    retained.refresh()
     kept = """
         select bar::text from bars.rollup as bar
         union all select gap::text from bars.gap where timeframe = '30m' and closed_at > %s
@@ -142,7 +143,7 @@ def test_a_bar_open_at_the_horizon_and_a_gap_across_it_keep_their_candles(retain
     """
     before = retained.query(kept, HORIZON)
     assert storage.apply(retained.connection, NOW).dropped > 600
-    retained.build("--full-refresh")
+    retained.refresh(is_full=True)
     assert retained.query(kept, HORIZON) == before
 
 
@@ -163,7 +164,7 @@ def test_the_horizon_never_moves_back(retained: Warehouse) -> None:
 
 def test_the_columnstore_changes_no_row_or_is_refused(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(24 * 10)))
-    warehouse.build()
+    warehouse.refresh()
     warehouse.query("insert into config.storage values ('bars.candle', '7 days'), ('raw.ohlcv', '7 days')")
     if storage.engine(warehouse.connection) != "community":
         with pytest.raises(UsageError, match="Community edition"):
@@ -174,14 +175,14 @@ def test_the_columnstore_changes_no_row_or_is_refused(warehouse: Warehouse) -> N
     assert set(done.converted) == {"bars.candle", "raw.ohlcv"}
     assert warehouse.contents() == before
     warehouse.load(make_batch([Row(START + timedelta(hours=30), 500.0)]))
-    warehouse.build()
+    warehouse.refresh()
     assert warehouse.value("select high from bars.rollup where timeframe = '2h' and closed_at = '2024-01-02 08:00Z'") == 505
     warehouse.assert_incremental_equals_full()
 
 
 def test_storage_says_what_there_is_and_what_was_done(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(30)))
-    warehouse.build()
+    warehouse.refresh()
     shown = titan("storage", "show")
     assert shown.returncode == 0
     assert "bars.rollup_stored" in shown.stdout
@@ -190,7 +191,7 @@ def test_storage_says_what_there_is_and_what_was_done(warehouse: Warehouse) -> N
 
 def test_the_live_view_adds_the_running_bar(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(27)))
-    warehouse.build()
+    warehouse.refresh()
     running = warehouse.query(
         "select timeframe, closed_at, bar_count from marts.ohlcv_live where not is_finished and timeframe in ('1D', '4h')"
     )

@@ -14,7 +14,7 @@ import pytest
 from tests import brute_force
 from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 
-MODELS = BARS_ALONE
+LEFT_ALONE = BARS_ALONE
 
 INSERTED = {
     "45m": ("45 minutes", "MIN", 45, None, None, None, "intraday", "none", False, False, False, False, True, 45),
@@ -104,7 +104,7 @@ def loaded(warehouse: Warehouse) -> None:
     days = [Row(DAILY_START + timedelta(days=at), 1000 + at * 37 % 101, "ETH/USDT") for at in range(1096)]
     warehouse.load(make_batch(quarters, timeframe="15m"))
     warehouse.load(make_batch(days, timeframe="1D"))
-    warehouse.build()
+    warehouse.refresh()
 
 
 def written(warehouse: Warehouse) -> set[tuple[Any, ...]]:
@@ -133,7 +133,7 @@ def test_inserted_timeframes_have_their_bars_after_the_next_build(warehouse: War
     loaded(warehouse)
     before = written(warehouse)
     insert(warehouse, "45m", *DAYS)
-    warehouse.build()
+    warehouse.refresh()
     after = written(warehouse)
     assert before <= after
     assert {row[1] for row in after - before} == {"45m", *DAYS}
@@ -188,6 +188,6 @@ def test_a_deleted_timeframe_loses_its_bars_and_no_other_does(warehouse: Warehou
     loaded(warehouse)
     before = written(warehouse)
     warehouse.query("delete from config.timeframe where timeframe in ('45m', '3Y')")
-    warehouse.build()
+    warehouse.refresh()
     assert written(warehouse) == {row for row in before if row[1] not in ("45m", "3Y")}
     warehouse.assert_incremental_equals_full()

@@ -202,7 +202,7 @@ def assert_no_choice_sees_its_test(market: Warehouse) -> None:  # noqa: F811
     changed = [(day_of, symbol, factor) for day_of, factor in ((97, 3), (130, 0.25)) for symbol in SYMBOLS]
     rows = [Row(day(at), rows_of(symbol)[at].close * factor, symbol) for at, symbol, factor in changed]
     market.load(make_batch(rows, timeframe="1D"))
-    market.build()
+    market.refresh()
     assert market.query(chosen, walked(market)) == before
 
 
@@ -256,12 +256,12 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
     market.load(make_batch(stock, timeframe="1D", session="EQUITY"))
     for exchange, symbol, last in (("other", "AAA/USD", 60), ("synthetic", "BTC/USD", 60), ("test", "NEW/USD", 1)):
         market.load(make_batch([Row(day(at), 50, symbol) for at in range(last)], timeframe="1D", exchange=exchange))
-    market.build()
+    market.refresh()
     assert_no_mixture_is_pooled(market)
     with pytest.raises(UsageError, match=r"keep different hours \(CRYPTO, EQUITY\)"):
         begin(market, symbols=[*SYMBOLS, "STOCK"])
     delete(market.connection, exchange="test", symbol="STOCK")
-    market.build()
+    market.refresh()
     plan = Plan(folds=5, train=20, embargo=2)
     begun = walk.begin(
         market.connection,
@@ -277,7 +277,7 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
 
 def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # noqa: F811
     """Decided by what it did out of sample, each step with who and why; the marts say what is live."""
-    market.models = []
+    market.left_alone = []
     walk_id = walked(market)
     told = {"by": "me", "reason": "because"}
     with pytest.raises(UsageError, match="there is no walk 99"):
@@ -317,7 +317,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
             json.dumps({"period": period}),
         )
 
-    market.build()
+    market.refresh()
     market.query("insert into config.signal values ('ours', 'rsi_mean_revert', '1D', '{\"period\": 14}')")
     with pytest.raises(UsageError, match="has a row ours with other parameters"):
         approval.activate(market.connection, "ours", **told, manifest=market.manifest)
@@ -325,7 +325,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
     assert approval.activate(market.connection, "ours", **told, manifest=market.manifest)
     # What was approved is live under whatever name, and nothing else is under its name.
     market.query("insert into config.signal select 'twin', type, timeframe, params from config.signal where signal = 'ours'")
-    market.build()
+    market.refresh()
     live = "select distinct signal from marts.{} where is_live order by 1"
     for mart in ("signal_feed", "strategy_leaderboard"):
         assert market.query(live.format(mart)) == [("ours",), ("twin",)], mart

@@ -109,10 +109,10 @@ steps = st.one_of(loads, loads, deletions, builds)
 def test_incremental_equals_full_for_every_memory(project: Project, small: str, first: list[Any], rest: list[Any]) -> None:
     create_database(DATABASE, small)
     with closing(Warehouse(project.manifest, project.root)) as warehouse:
-        warehouse.models = BARS_ALONE
+        warehouse.left_alone = BARS_ALONE
         for action in [*first, ("build", ""), *rest]:
             apply(warehouse, action)
-        warehouse.build()
+        warehouse.refresh()
         assert warehouse.value("select count(*) from ops.dirty") == 0
         warehouse.assert_incremental_equals_full()
 
@@ -120,15 +120,15 @@ def test_incremental_equals_full_for_every_memory(project: Project, small: str, 
 def test_a_whole_table_publishes_only_what_differs(project: Project) -> None:
     create_database(DATABASE, TEMPLATE)
     warehouse = Warehouse(project.manifest, project.root)
-    warehouse.models = BARS_ALONE
-    warehouse.build()
+    warehouse.left_alone = BARS_ALONE
+    warehouse.refresh()
     warehouse.query("insert into config.timeframe (timeframe, base_unit, quantity) values ('7m', 'MIN', 7)")
     before = dict(warehouse.query("select timeframe, xmin::text from bars.dim_timeframe"))
-    warehouse.build("--select", "dim_timeframe")
+    warehouse.refresh_models("dim_timeframe")
     after = dict(warehouse.query("select timeframe, xmin::text from bars.dim_timeframe"))
     assert {name for name in after if before.get(name) != after[name]} == {"7m"}
     warehouse.query("update config.timeframe set quantity = quantity")
     published = warehouse.value("select max(seq) from ops.change where node = 'bars.dim_timeframe'")
-    warehouse.build("--select", "dim_timeframe")
+    warehouse.refresh_models("dim_timeframe")
     assert warehouse.value("select max(seq) from ops.change where node = 'bars.dim_timeframe'") == published
     warehouse.close()

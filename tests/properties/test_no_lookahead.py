@@ -63,7 +63,7 @@ def assert_no_lookahead(warehouse: Warehouse, moment: datetime) -> None:
     before = {relation: known_by(warehouse, relation, moment) for relation in of_instants(warehouse)}
     for (symbol,) in warehouse.query("select symbol from raw.instrument"):
         cut_off(warehouse, symbol, moment)
-    warehouse.build("--full-refresh")
+    warehouse.refresh(is_full=True)
     for relation, rows in before.items():
         after = known_by(warehouse, relation, moment)
         assert after == rows, f"{relation} at {moment}: {sorted(set(rows) ^ set(after))[:4]}"
@@ -90,10 +90,9 @@ HISTORY = [
 def test_nothing_that_had_closed_changes(repository: Project, small: str, history: list[Any], hours: int) -> None:
     create_database(DATABASE, small)
     with closing(Warehouse(repository.manifest)) as warehouse:
-        warehouse.models = ["--exclude", *warehouse.views_that_no_table_reads()]
         for action in history:
             apply(warehouse, action)
-        warehouse.build()
+        warehouse.refresh()
         assert_no_lookahead(warehouse, START + timedelta(hours=hours))
 
 
@@ -141,10 +140,9 @@ def test_a_planted_leak_is_caught(manifest: Any, small: str, tmp_path: Path, rel
     use_database(DATABASE)
     create_database(DATABASE, small)
     with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
-        warehouse.models = ["--exclude", *warehouse.views_that_no_table_reads()]
         for action in HISTORY:
             apply(warehouse, action)
-        warehouse.build()
+        warehouse.refresh()
         # A view on it may be looked at before it.
         shown = {"signals.fct_signals": r"marts\.signal_feed", "backtest.fill": r"backtest\.\w+"}.get(relation, relation)
         with pytest.raises(AssertionError, match=rf"{shown} at"):
@@ -162,9 +160,8 @@ def test_an_order_that_fills_before_it_was_known_is_caught(manifest: Any, small:
     use_database(DATABASE)
     create_database(DATABASE, small)
     with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
-        warehouse.models = ["--exclude", *warehouse.views_that_no_table_reads()]
         for action in HISTORY:
             apply(warehouse, action)
-        warehouse.build()
+        warehouse.refresh()
         failed = warehouse.run("--select", "fill", command="test").failed
         assert [node.name for node in failed if "always" in node.name], failed

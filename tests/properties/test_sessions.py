@@ -118,14 +118,16 @@ def removal(day: int, days: int) -> Step:
 
 
 def build(selection: str = "") -> Step:
-    return Step(f"build {selection}", lambda warehouse, _: warehouse.build(*(["--select", selection] if selection else [])))
+    return Step(
+        f"build {selection}", lambda warehouse, _: warehouse.refresh_models(selection) if selection else warehouse.refresh()
+    )
 
 
 def retention(until: int) -> Step:
     """Everything is built, then the candles from before a day go; a second one moves the horizon on."""
 
     def drop(warehouse: Warehouse, _: Path) -> None:
-        warehouse.build("--select", "*")
+        warehouse.refresh()
         warehouse.query("insert into config.retention (candles_for) values ('7 days') on conflict do nothing")
         storage.apply(warehouse.connection, datetime.combine(MONDAY + timedelta(days=until + 7), time(12), UTC))
 
@@ -173,10 +175,9 @@ def history(seed: int) -> list[Step]:
 def assert_incremental_equals_full(manifest: Any, small: str, folder: Path, steps: list[Step]) -> None:
     create_database(DATABASE, small)
     with closing(Warehouse(manifest)) as warehouse:
-        warehouse.models = ["--exclude", *warehouse.views_that_no_table_reads()]
         for step in steps:
             step.happen(warehouse, folder)
-        warehouse.build("--select", "*")
+        warehouse.refresh()
         warehouse.assert_incremental_equals_full()
 
 
