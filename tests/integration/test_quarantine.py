@@ -10,6 +10,7 @@ import pytest
 
 from ingest import quarantine
 from ingest.quarantine import Selection
+from ingest.release import release
 from tests.commands import titan
 from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.errors import UsageError
@@ -59,9 +60,9 @@ def test_what_could_be_read_is_kept_beside_the_text(warehouse: Warehouse, loaded
 
 def test_a_row_that_is_still_bad_is_not_released(warehouse: Warehouse, loaded: Path) -> None:
     row = ids(warehouse)["high_is_not_below_low"]
-    done = quarantine.release(warehouse.connection, Selection([row]), {})
+    done = release(warehouse.connection, Selection([row]), {})
     assert (done.released, done.still_bad) == ([], [(row, "high_is_not_below_low")])
-    done = quarantine.release(warehouse.connection, Selection([row]), {"high": "9.5"})
+    done = release(warehouse.connection, Selection([row]), {"high": "9.5"})
     assert done.still_bad == [(row, "open_is_within_range")]
     assert warehouse.value("select count(*) from raw.quarantine where resolution is null") == 2
     assert warehouse.value("select count(*) from raw.ohlcv") == 22
@@ -70,7 +71,7 @@ def test_a_row_that_is_still_bad_is_not_released(warehouse: Warehouse, loaded: P
 def test_a_corrected_row_becomes_a_candle_and_the_models_learn_of_it(warehouse: Warehouse, loaded: Path) -> None:
     warehouse.refresh()
     row = ids(warehouse)["high_is_not_below_low"]
-    done = quarantine.release(warehouse.connection, Selection([row]), {"high": "12.5"})
+    done = release(warehouse.connection, Selection([row]), {"high": "12.5"})
     assert (done.released, done.still_bad) == ([row], [])
     assert warehouse.value("select high from raw.ohlcv where opened_at = '2024-01-01 03:00+00'") == 12.5
     found = warehouse.query(
@@ -85,9 +86,9 @@ def test_a_corrected_row_becomes_a_candle_and_the_models_learn_of_it(warehouse: 
 
 def test_what_was_unreadable_has_to_be_given(warehouse: Warehouse, loaded: Path) -> None:
     row = ids(warehouse)["price_is_a_number"]
-    done = quarantine.release(warehouse.connection, Selection([row]), {"quote_volume": "1"})
+    done = release(warehouse.connection, Selection([row]), {"quote_volume": "1"})
     assert done.still_bad == [(row, "no readable close; give --set close=…")]
-    quarantine.release(warehouse.connection, Selection([row]), {"close": "11.5", "quote_volume": "55"})
+    release(warehouse.connection, Selection([row]), {"close": "11.5", "quote_volume": "55"})
     query = "select close, quote_volume from raw.ohlcv where opened_at = '2024-01-01 04:00+00'"
     assert warehouse.query(query) == [(11.5, 55)]
 
@@ -95,7 +96,7 @@ def test_what_was_unreadable_has_to_be_given(warehouse: Warehouse, loaded: Path)
 def test_a_value_that_is_no_finite_number_stays_one(warehouse: Warehouse, tmp_path: Path) -> None:
     load(warehouse, candles_file(tmp_path, h05=NOT_FINITE))
     row = ids(warehouse)["quote_volume_is_finite"]
-    done = quarantine.release(warehouse.connection, Selection([row]), {})
+    done = release(warehouse.connection, Selection([row]), {})
     assert done.still_bad == [(row, "quote_volume_is_finite")]
 
 
@@ -113,14 +114,14 @@ def test_corrections_that_cannot_be_meant_are_refused(
     warehouse: Warehouse, loaded: Path, corrections: dict[str, str], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        quarantine.release(warehouse.connection, Selection(is_everything=True), corrections)
+        release(warehouse.connection, Selection(is_everything=True), corrections)
 
 
 def test_a_released_row_observes_its_own_period_and_no_more(warehouse: Warehouse) -> None:
     start = instant("2024-01-01")
     rows = [Row(start + timedelta(hours=at), 10.0, volume=-1.0 if at in (0, 40) else 1.0) for at in (0, *range(10, 30), 40)]
     warehouse.load(make_batch(rows))
-    quarantine.release(warehouse.connection, Selection(is_everything=True), {"volume": "1"})
+    release(warehouse.connection, Selection(is_everything=True), {"volume": "1"})
     assert warehouse.value("select observed::text from raw.observed") == (
         '{["2024-01-01 00:00:00+00","2024-01-01 01:00:00+00"),["2024-01-01 10:00:00+00","2024-01-02 06:00:00+00"),'
         '["2024-01-02 16:00:00+00","2024-01-02 17:00:00+00")}'
@@ -134,7 +135,7 @@ def test_a_candle_that_is_not_finished_is_not_released(warehouse: Warehouse) -> 
     rows = [Row(hour - timedelta(hours=at), 10.0, volume=1.0 if at else -1.0) for at in range(30)]
     warehouse.load(make_batch(rows))
     row = ids(warehouse)["volume_is_not_negative"]
-    done = quarantine.release(warehouse.connection, Selection([row]), {"volume": "1"})
+    done = release(warehouse.connection, Selection([row]), {"volume": "1"})
     assert (done.released, done.still_bad) == ([], [(row, "unfinished")])
 
 
@@ -143,7 +144,7 @@ def test_rows_of_several_markets_are_released_at_once_or_none_is(warehouse: Ware
     for exchange in ("one", "other"):
         rows = [Row(start + timedelta(hours=at), 10.0, volume=-1.0 if at == 5 else 1.0) for at in range(30)]
         warehouse.load(make_batch(rows, exchange=exchange))
-    done = quarantine.release(warehouse.connection, Selection(reason="volume_is_not_negative"), {"volume": "2"})
+    done = release(warehouse.connection, Selection(reason="volume_is_not_negative"), {"volume": "2"})
     assert len(done.released) == len(done.batches) == 2
     assert warehouse.value("select count(*) from raw.ohlcv where volume = 2") == 2
 
@@ -153,7 +154,7 @@ def test_a_superseded_row_may_be_made_the_current_one(warehouse: Warehouse, tmp_
     path.write_text(path.read_text() + "2024-01-01T06:00:00Z,10,12,9,9.5,5,50\n")
     load(warehouse, path)
     row = ids(warehouse)["is_superseded_in_batch"]
-    assert quarantine.release(warehouse.connection, Selection([row]), {}).released == [row]
+    assert release(warehouse.connection, Selection([row]), {}).released == [row]
     assert warehouse.value("select close from raw.ohlcv where opened_at = '2024-01-01 06:00+00'") == 11
     assert warehouse.query("select close from raw.ohlcv_revision") == [(9.5,)]
 
@@ -179,13 +180,13 @@ def test_what_is_settled_elsewhere_does_not_pass_for_released(warehouse: Warehou
         """,
         row,
     )
-    done = quarantine.release(warehouse.connection, Selection([row]), {"high": "12", "opened_at": "2024-01-01T03:30"})
+    done = release(warehouse.connection, Selection([row]), {"high": "12", "opened_at": "2024-01-01T03:30"})
     assert done.still_bad == [(row, "opens_on_grid")]
 
 
 def test_a_row_of_which_nothing_could_be_read_does_not_hold_up_the_others(warehouse: Warehouse, tmp_path: Path) -> None:
     load(warehouse, candles_file(tmp_path, h03=HIGH_BELOW, h04="2024-01-01T04:00:00Z,1"))
-    done = quarantine.release(warehouse.connection, Selection(is_everything=True), {"high": "12"})
+    done = release(warehouse.connection, Selection(is_everything=True), {"high": "12"})
     assert len(done.released) == 1
     assert [why for _, why in done.still_bad] == ["no symbol is known of it: correct the file and load it again"]
 
@@ -199,7 +200,7 @@ def test_a_dropped_row_is_kept_and_not_complained_of_again(warehouse: Warehouse,
     assert again.returncode == 0, again.stdout
     assert "2 bad but settled before" in again.stdout
     with pytest.raises(UsageError, match=f"no open row in quarantine has id {dropped[0]}"):
-        quarantine.release(warehouse.connection, Selection([dropped[0]]), {})
+        release(warehouse.connection, Selection([dropped[0]]), {})
 
 
 def test_a_selection_has_to_be_made(warehouse: Warehouse, loaded: Path) -> None:
