@@ -31,9 +31,7 @@ from tests.warehouse import (
     use_server,
 )
 from titan import dbt
-from titan.database import connect
 from titan.migrate import migrate
-from titan.refresh import refresh
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -86,15 +84,14 @@ def server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def manifest(server: None) -> Any:
     """dbt's manifest, read once, and a template database that is migrated and built, empty."""
-    create_database(TEMPLATE)
-    use_database(TEMPLATE)
-    migrate()
-    with connect(autocommit=True) as connection:
-        refresh(connection)
-        connection.execute("truncate ops.build")
     use_database(DATABASE)
-    create_database(DATABASE, TEMPLATE)
+    create_database(DATABASE)
+    migrate()
     read = dbt.parse_manifest()
+    with closing(Warehouse(read)) as warehouse:
+        warehouse.refresh()
+        warehouse.query("truncate ops.build")
+    create_database(TEMPLATE, DATABASE)
     gc.collect()
     gc.freeze()  # the manifest is large and stays: nobody has to walk through it again
     return read

@@ -8,18 +8,21 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import psycopg
 import typer
 
 from ingest.timeframes import parse_timeframe
 from titan import cli_backtest, cli_strategy, output
-from titan.database import connect
 from titan.errors import ExitCode, TitanError, UsageError
 from titan.log import configure, is_json, log
-from titan.options import Json, instant
+from titan.options import Json, connect, instant
 from titan.settings import Settings
+
+if TYPE_CHECKING:
+    from titan.refresh import Refreshed
+
+Refreshes = Annotated[bool, typer.Option("--refresh", help="Bring the models up to date afterwards.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Titan: a market-data warehouse that computes inside the database.\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done in part (rows in raw.quarantine, files that failed); 4 another run "
-    "is under way.\n\nWhere stderr is no terminal it gets JSON lines, under the run's id (TITAN_LOG=text or json chooses).",
+    "is under way.\n\nWhere stderr is no terminal it gets JSON lines, under the run's id, unless it goes where stdout goes: "
+    "--log, or TITAN_LOG, chooses.",
 )
 db = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The database server and its schemas.")
 load = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Load candles from files, an exchange, or nowhere.")
@@ -57,8 +61,10 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and nothing else.")
     ] = False,
+    log_format: Annotated[str | None, typer.Option("--log", help="What stderr gets: text or json.")] = None,
 ) -> None:
-    pass
+    if log_format is not None:
+        configure(log_format)
 
 
 def main() -> None:
@@ -69,21 +75,34 @@ def main() -> None:
     except TitanError as error:
         _say(str(error), error.hint)
         sys.exit(error.exit_code)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
-        _say(
-            f"the database is not ready: {_first_line(error)}",
-            "titan db start creates the schemas, titan refresh the models",
-        )
-        sys.exit(ExitCode.FAILED)
-    except psycopg.Error as error:
-        _say(
-            f"the database failed: {_first_line(error)}",
-            "what was not committed has been rolled back; running the command again is safe",
-        )
-        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         _say("interrupted; what was not committed has been rolled back", None)
         sys.exit(130)
+    except Exception as error:
+        if (told := _of_the_database(error)) is None:
+            raise
+        _say(*told)
+        sys.exit(ExitCode.FAILED)
+
+
+def _of_the_database(error: Exception) -> tuple[str, str] | None:
+    """What to say of a failure of the database, and what helps; None if it is another one."""
+    if "psycopg" not in sys.modules:
+        return None
+    import psycopg
+
+    if not isinstance(error, psycopg.Error):
+        return None
+    not_ready = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+    if isinstance(error, not_ready):
+        return (
+            f"the database is not ready: {_first_line(error)}",
+            "titan db start creates the schemas, titan refresh the models",
+        )
+    return (
+        f"the database failed: {_first_line(error)}",
+        "what was not committed has been rolled back; running the command again is safe",
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -189,6 +208,7 @@ def load_file(
     covers: Annotated[str | None, typer.Option(help="Time the file is whole for: 2015, 2015-03, 2015..2016.")] = None,
     no_volume: Annotated[bool, typer.Option("--no-volume", help="Load files without a volume; it is zero.")] = False,
     revise: Annotated[bool, typer.Option("--revise", help="Let it revise most candles of another file.")] = False,
+    refreshes: Refreshes = False,
     as_json: Json = False,
 ) -> None:
     """Load files. What the name and the columns tell is inferred, and said.
@@ -203,7 +223,7 @@ def load_file(
     options = FileOptions(exchange, market, symbol, timeframe, timezone, stamp, session, revise, no_volume, covers)
     with connect() as connection, output.progress("loading files") as progress:
         report = load_files(connection, paths, options, progress)
-    _finish_load(report, as_json)
+    _finish_load(report, refreshes, as_json)
 
 
 @load.command("exchange")
@@ -212,6 +232,7 @@ def load_exchange_command(
     symbols: Annotated[str, typer.Option(help="One or more, separated by commas: BTC/USDT,ETH/USDT.")],
     since: Annotated[str, typer.Option(help="Date or time, UTC, of the first candle.")],
     timeframe: Annotated[str, typer.Option(help="E.g. 1m, 1h, 1D.")] = "1D",
+    refreshes: Refreshes = False,
     as_json: Json = False,
 ) -> None:
     """Load an exchange's public candles; no key is needed.
@@ -225,7 +246,7 @@ def load_exchange_command(
     parse_timeframe(timeframe)
     with connect() as connection, output.progress(f"asking {exchange}") as progress:
         report = load_exchange(connection, exchange, wanted, timeframe, begin, progress)
-    _finish_load(report, as_json)
+    _finish_load(report, refreshes, as_json)
 
 
 @load.command("adjustments")
@@ -264,6 +285,7 @@ def load_synthetic_command(
     timeframe: Annotated[str, typer.Option(help="E.g. 1m, 1h, 1D.")] = "1D",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another market.")] = 7,
     until: Annotated[str | None, typer.Option(help="Where it ends, UTC; the start of 2026 by default.")] = None,
+    refreshes: Refreshes = False,
     as_json: Json = False,
 ) -> None:
     """Load a made-up market: the same seed gives the same candles. Its exchange is called synthetic.
@@ -275,16 +297,22 @@ def load_synthetic_command(
     end = instant(until, "--until") if until else None
     with connect() as connection, output.progress("making up a market"):
         report = load_synthetic(connection, seed=seed, symbol_count=symbols, bar_count=bars, timeframe=timeframe, until=end)
-    _finish_load(report, as_json)
+    _finish_load(report, refreshes, as_json)
 
 
-def _finish_load(report: Any, as_json: bool) -> None:
+def _finish_load(report: Any, refreshes: bool, as_json: bool) -> None:
+    if not as_json:
+        output.show_load(report)
+    refreshed = _refresh(is_full=False) if refreshes and report.promoted else None
     if as_json:
         batches = [{**vars(batch), "examples": [vars(row) for row in batch.examples]} for batch in report.promoted]
         failed = [{"origin": origin, "error": str(error)} for origin, error in report.failed]
-        print(json.dumps({"promoted": batches, "failed": failed}, default=str))
-    else:
-        output.show_load(report)
+        told = {} if refreshed is None else {"refreshed": _told(refreshed)}
+        print(json.dumps({"promoted": batches, "failed": failed, **told}, default=str))
+    elif refreshed is not None:
+        output.show_refresh(refreshed)
+    if refreshed is not None and (error := refreshed.failure()):
+        raise error
     if code := _load_exit(report):
         raise typer.Exit(code)
 
@@ -366,16 +394,28 @@ def refresh_command(
 
     Example: titan refresh
     """
-    from titan.refresh import refresh
-
-    with connect(autocommit=True) as connection, output.progress("refreshing", is_logged=False) as progress:
-        done = refresh(connection, progress, is_full=full)
+    done = _refresh(is_full=full)
     if as_json:
-        print(json.dumps({"declared": done.owed, "steps": [vars(step) for step in done.steps], "seconds": done.seconds}))
+        print(json.dumps(_told(done)))
     else:
         output.show_refresh(done)
     if error := done.failure():
         raise error
+
+
+def _refresh(*, is_full: bool) -> Refreshed:
+    from titan.refresh import refresh
+
+    with connect(autocommit=True) as connection, output.progress("refreshing", is_logged=False) as progress:
+        return refresh(connection, progress, is_full=is_full)
+
+
+def _told(refreshed: Refreshed) -> dict[str, Any]:
+    return {
+        "declared": refreshed.owed,
+        "steps": [vars(step) for step in refreshed.steps],
+        "seconds": round(refreshed.seconds, 3),
+    }
 
 
 @app.command("build")
@@ -697,7 +737,7 @@ def quarantine_release(
 
     Example: titan quarantine release 7 --set high=42.5
     """
-    from ingest.quarantine import release
+    from ingest.release import release
 
     pairs = [pair.partition("=") for pair in corrections or []]
     if wrong := [name for name, sign, _ in pairs if not sign]:

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from titan import output
-from titan.database import connect
 from titan.errors import UsageError
-from titan.options import Json, instant
+from titan.options import Json, connect, instant
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Backtests of any parameters, and what came of them.")
 

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from titan import approval, output
+from titan import output
 from titan.cli_backtest import By, who
-from titan.database import connect
-from titan.options import Json
+from titan.options import Json, connect
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Strategies from draft to archive, each decision with who and why."
@@ -30,8 +29,10 @@ def strategy_propose(
 
     Example: titan strategy propose 2 --name sma_majors --reason "stable over eight folds"
     """
+    from titan.approval import propose
+
     with connect() as connection:
-        approval.propose(connection, walk_id, strategy, by=who(by), reason=reason)
+        propose(connection, walk_id, strategy, by=who(by), reason=reason)
     output.out.print(f"{strategy} is a draft; titan strategy approve {strategy} decides by its results", markup=False)
 
 
@@ -41,8 +42,10 @@ def strategy_approve(strategy: Name, reason: Reason, by: By = None) -> None:
 
     Example: titan strategy approve sma_majors --reason "committee of May"
     """
+    from titan.approval import approve
+
     with connect() as connection:
-        approval.approve(connection, strategy, by=who(by), reason=reason)
+        approve(connection, strategy, by=who(by), reason=reason)
     output.out.print(f"{strategy} is approved; titan strategy activate {strategy} makes it live", markup=False)
 
 
@@ -52,8 +55,10 @@ def strategy_activate(strategy: Name, reason: Reason, by: By = None) -> None:
 
     Example: titan strategy activate sma_majors --reason "funded"
     """
+    from titan.approval import activate
+
     with connect() as connection:
-        is_new = approval.activate(connection, strategy, by=who(by), reason=reason)
+        is_new = activate(connection, strategy, by=who(by), reason=reason)
     told = "; its signal is new: titan refresh computes it" if is_new else ""
     output.out.print(f"{strategy} is active{told}", markup=False)
 
@@ -64,8 +69,10 @@ def strategy_archive(strategy: Name, reason: Reason, by: By = None) -> None:
 
     Example: titan strategy archive sma_majors --reason "drawdown beyond what was tested"
     """
+    from titan.approval import archive
+
     with connect() as connection:
-        approval.archive(connection, strategy, by=who(by), reason=reason)
+        archive(connection, strategy, by=who(by), reason=reason)
     output.out.print(f"{strategy} is archived", markup=False)
 
 
@@ -77,6 +84,8 @@ def strategy_list(
 
     Example: titan strategy list sma_majors
     """
+    from titan import approval
+
     with connect() as connection:
         rows: list[dict[str, Any]] = approval.history(connection, strategy) if strategy else approval.strategies(connection)
     output.rows(rows, as_json, "no strategy yet; titan strategy propose --help has an example")

@@ -1,6 +1,6 @@
 """Logs: what happens, under the id of the run. JSON lines on stderr where nobody watches; a terminal shows results instead.
 
-`TITAN_LOG=json` or `TITAN_LOG=text` chooses, whatever stderr is.
+`titan --log`, or `TITAN_LOG`, chooses json or text, whatever stderr is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from titan.correlation import run_id
+from titan.errors import UsageError
 
 log = logging.getLogger("titan")
 log.setLevel(logging.INFO)  # who listens decides where it goes: a command's stderr, a flow's page
@@ -28,17 +29,35 @@ def event(logger: logging.Logger, name: str, level: int = logging.INFO, **fields
     logger.log(level, "%s %s", name, told, extra={"event": name, **fields})
 
 
+FORMATS = ("text", "json")
+_chosen: str | None = None
+
+
 def is_json() -> bool:
-    """Whether stderr gets JSON lines."""
-    chosen = os.environ.get("TITAN_LOG", "")
-    return chosen == "json" or (chosen != "text" and not sys.stderr.isatty())
+    """Whether stderr gets JSON lines: as was chosen; else where it is no terminal, and does not go where stdout goes.
 
-
-def configure() -> None:
-    """Set the log up for a command; a flow's logs go where Prefect sends them.
-
-    Raises UsageError when TITAN_RUN_ID is no id.
+    Who sends both into one file reads what is printed for people, and wants no log between its lines.
     """
+    chosen = _chosen or os.environ.get("TITAN_LOG", "")
+    return chosen == "json" or (chosen != "text" and not sys.stderr.isatty() and not _is_one_file())
+
+
+def _is_one_file() -> bool:
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):  # no file at all: closed, or a test's own
+        return False
+
+
+def configure(chosen: str | None = None) -> None:
+    """Set the log up for a command, as text or json if chosen; a flow's logs go where Prefect sends them.
+
+    Raises UsageError when TITAN_RUN_ID is no id, or the format is none.
+    """
+    global _chosen
+    if chosen not in (None, *FORMATS):
+        raise UsageError(f"--log is text or json, not {chosen!r}")
+    _chosen = chosen
     log.handlers.clear()
     run_id()
     log.propagate = False

@@ -180,11 +180,9 @@ def show_build(invocation: Invocation, seconds: float) -> None:
 
 def show_refresh(refreshed: Refreshed) -> None:
     """What a refresh did: a line for all models, one for each that dbt declared and why, one for every failure."""
-    from titan.report import refresh_counts
-
     for node, reason in refreshed.owed.items():
         out.print(f"dbt declared {node}: {reason}", markup=False)
-    out.print(f"{refresh_counts(refreshed)} in {refreshed.seconds:.1f} s", markup=False)
+    out.print(f"{refreshed.told()} in {refreshed.seconds:.1f} s", markup=False)
     for step in refreshed.failed:
         out.print(f"  {step.node}: {step.reason}", style="red", markup=False)
 

@@ -54,6 +54,14 @@ class Refreshed:
         """The models that could not be refreshed."""
         return [step for step in self.steps if step.action == "failed"]
 
+    def told(self) -> str:
+        """How many models the database refreshed and dbt declared, in a few words."""
+        done = len(self.steps) - len(self.failed)
+        told = [f"{done} model{'' if done == 1 else 's'} refreshed" if done else ""]
+        told.append(f"{self.declared} declared by dbt" if self.declared else "")
+        told.append(f"{len(self.failed)} failed" if self.failed else "")
+        return ", ".join(part for part in told if part) or "nothing to refresh"
+
     def failure(self) -> BuildError | None:
         """What failed, by name, with the reason of the first; None where nothing did."""
         if not self.failed:
@@ -90,14 +98,14 @@ def refresh(
     """
     begun = time.monotonic()
     assert_current(connection)
-    walk = _Walk(connection, progress, list(left_out) + (_not_due(connection) if is_patient else []))
+    walk = _Walk(connection, progress, left_out, _not_due(connection) if is_patient else [])
     owed: dict[str, str] = {}
     declared = 0
     try:
         for _ in range(_ROUNDS):
             walk.over_what_is_behind()  # first: what generates SQL is then up to date
             wanted = _owed(connection, project)
-            if wanted.reasons and not set(wanted.reasons) <= set(walk.left_out):
+            if wanted.reasons and not set(wanted.reasons) <= set(walk.left_out) | set(walk.waiting):
                 owed |= wanted.reasons
                 declared += _declare(connection, wanted, walk.left_out, build or _build_by_dbt(progress, project), progress)
                 walk.over_what_is_behind()
@@ -134,19 +142,22 @@ def _not_due(connection: Connection) -> list[str]:
 
 
 class _Walk:
-    """Over the models in order; one that fails, or owes a build, keeps those that read it out of the pass."""
+    """Over the models in order. One that fails, owes a build or is `waiting` keeps those that read it out of the pass; those
+    that are `left_out` are passed over, and what reads them is not.
+    """
 
-    def __init__(self, connection: Connection, progress: Progress, left_out: Sequence[str]) -> None:
+    def __init__(self, connection: Connection, progress: Progress, left_out: Sequence[str], waiting: Sequence[str]) -> None:
         self._connection = connection
         self._progress = progress
         self.left_out = list(left_out)
+        self.waiting = list(waiting)
         self.steps: list[Step] = []
         self._made_anew: set[str] = set()
 
     def over_what_is_behind(self) -> None:
         """Each model once: what is published meanwhile is for the next walk."""
         passed: list[str] = []
-        blocked = [step.node for step in self.steps if step.action == "failed"]
+        blocked = self.waiting + [step.node for step in self.steps if step.action == "failed"]
         while True:
             row: Any = self._connection.execute(
                 "select ops.next_behind(ops.readers_of(%s) || %s::text[])", (blocked, passed + self.left_out)
@@ -160,7 +171,8 @@ class _Walk:
 
     def over_everything(self) -> bool:
         """Every model made anew, once; what reads one that fails stays as it is. False where a model owes a build first."""
-        blocked = {step.node for step in self.steps if step.action == "failed"} | set(self.left_out)
+        failed = {step.node for step in self.steps if step.action == "failed"}
+        blocked = failed | set(self.waiting) | set(self.left_out)
         rows: Any = self._connection.execute("select node, parents from ops.model order by depth, node").fetchall()
         for node, parents in rows:
             if node in blocked or node in self._made_anew:

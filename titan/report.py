@@ -7,7 +7,6 @@ from typing import Any
 
 from titan.correlation import run_id
 from titan.pipeline import STEPS, Progressed
-from titan.refresh import Refreshed
 
 SHOWN_SQL = 4_000
 
@@ -62,7 +61,7 @@ def _count(name: str, progressed: Progressed) -> dict[str, str]:
     elif name == "gate" and progressed.gate:
         told = gate_counts(progressed)
     elif name == "refresh" and progressed.refreshed:
-        told = refresh_counts(progressed.refreshed)
+        told = progressed.refreshed.told()
     elif name == "test" and progressed.tested:
         told = f"{len(progressed.tested.nodes) - len(progressed.tested.failed)} of {len(progressed.tested.nodes)} tests"
     return {"result": told}
@@ -76,18 +75,9 @@ def gate_counts(progressed: Progressed) -> str:
     )
 
 
-def refresh_counts(refreshed: Refreshed) -> str:
-    """How many models dbt declared and the database refreshed."""
-    done = len(refreshed.steps) - len(refreshed.failed)
-    told = [f"{counted(done, 'model')} refreshed" if done else ""]
-    told.append(f"{refreshed.declared} declared by dbt" if refreshed.declared else "")
-    told.append(f"{len(refreshed.failed)} failed" if refreshed.failed else "")
-    return ", ".join(part for part in told if part) or "nothing to refresh"
-
-
 def counted(count: int, noun: str) -> str:
-    """1 batch, 2 batches; 1 model, 2 models."""
-    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
+    """1 batch, 2 batches."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es'}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

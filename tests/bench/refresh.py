@@ -75,7 +75,7 @@ def _start_dbt() -> None:
     """Beside an empty project, on the same server: what is beyond it is ours."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(REPOSITORY / "profiles.yml", folder)
-        Path(folder, "dbt_project.yml").write_text("name: empty\nprofile: titan\nversion: '1'\nconfig-version: 2\n")
+        Path(folder, "dbt_project.yml").write_text("name: empty\nprofile: titan\nversion: '1.0.0'\nconfig-version: 2\n")
         empty, ours = [], []
         for _ in range(RUNS + 1):
             empty.append(_seconds(lambda: _call(DBT, "run", "--project-dir", folder, "--profiles-dir", folder)))

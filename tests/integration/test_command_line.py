@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -59,7 +62,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 # Read, or refuse what was asked: what they take to start is all that they take.
-QUICK = ["--help", "status", "gate list", "quarantine list", "storage show", "strategy list", "backtest show",
+QUICK = ["--help", "status", "refresh", "gate list", "quarantine list", "storage show", "strategy list", "backtest show",
          "backtest walks", "backtest leaderboard", "backtest run fast=9"]  # fmt: skip
 
 # Each takes seconds of CPU to import.
@@ -207,3 +210,36 @@ def test_run_takes_the_synthetic_market_where_the_exchange_cannot_be_reached(war
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("cannot be reached") == 1
     assert warehouse.query("select distinct exchange from raw.instrument") == [("synthetic",)]
+
+
+def test_who_sends_both_outputs_to_one_place_reads_no_log_between_the_lines(warehouse: Warehouse) -> None:
+    command = [TITAN, "load", "synthetic", "--symbols", "1", "--bars", "30", "--refresh"]
+    environment = {name: value for name, value in os.environ.items() if name != "TITAN_LOG"}
+    run = functools.partial(subprocess.run, text=True, check=True, env=environment)
+    whole = run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert "30 new" in whole.stdout
+    assert re.search(r"\d+ models refreshed in \d", whole.stdout)
+    assert "{" not in whole.stdout
+    apart = run(command, capture_output=True)
+    assert {json.loads(line)["level"] for line in apart.stderr.splitlines()} == {"info"}
+    chosen = subprocess.run(
+        [TITAN, "--log", "text", *command[1:]], capture_output=True, text=True, check=True, env=environment
+    )
+    assert chosen.stderr == ""
+    wrong = titan("--log", "xml", "status")
+    assert (wrong.returncode, "--log is text or json, not 'xml'" in wrong.stderr) == (2, True)
+
+
+def test_a_refresh_says_what_it_did(warehouse: Warehouse) -> None:
+    assert titan("load", "synthetic", "--symbols", "1", "--bars", "30").returncode == 0
+    first = json.loads(titan("refresh", "--json").stdout)
+    assert first["declared"] == {}
+    assert {"node": "bars.candle", "action": "rewrite", "reason": "changed rows"}.items() <= first["steps"][3].items()
+    assert titan("refresh").stdout.startswith("nothing to refresh in ")
+    warehouse.query("alter table bars.candle add constraint broken check (false) not valid")
+    assert titan("load", "synthetic", "--symbols", "2", "--bars", "30").returncode == 0
+    failed = titan("refresh", TITAN_LOG="text")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith('error: bars.candle failed: new row for relation "candle" violates check constraint')
+    behind = {row["model"]: row["failures"] for row in json.loads(titan("status", "--json").stdout)["behind"]}
+    assert behind["bars.candle"] == 1
