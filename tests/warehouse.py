@@ -159,7 +159,7 @@ class Warehouse:
             self.connection,
             is_full=is_full,
             left_out=[str(node) for (node,) in left_out],
-            build=lambda names: self._declare(names),
+            build=self._declare,
             project=self._project,
         )
 

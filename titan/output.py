@@ -183,6 +183,10 @@ def show_refresh(refreshed: Refreshed) -> None:
     for node, reason in refreshed.owed.items():
         out.print(f"dbt declared {node}: {reason}", markup=False)
     out.print(f"{refreshed.told()} in {refreshed.seconds:.1f} s", markup=False)
+    for step in refreshed.steps:
+        for view in step.left_behind:
+            told = f"  {view} still shows the previous table of {step.node}: it cannot read the new one, or is not ours"
+            out.print(told, style="yellow", markup=False)
     for step in refreshed.failed:
         out.print(f"  {step.node}: {step.reason}", style="red", markup=False)
 

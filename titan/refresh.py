@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from titan.database import Connection, records
+from titan.database import Connection
 from titan.errors import BuildError, DatabaseUnavailableError
 from titan.log import Progress, event
 from titan.migrate import assert_current
@@ -32,12 +32,16 @@ _FILES = ("dbt_project.yml", "dbt_project/**/*.sql", "dbt_project/**/*.yml")
 
 @dataclass(frozen=True)
 class Step:
-    """One model: what a refresh of it did (rewrite, rebuild or failed), why, and how long it took."""
+    """One model: what a refresh of it did (rewrite, rebuild or failed), why, and how long it took.
+
+    left_behind: views of others that still read the table that was replaced, until they are redefined.
+    """
 
     node: str
     action: str
     reason: str
     seconds: float
+    left_behind: tuple[str, ...] = ()
 
 
 @dataclass
@@ -56,7 +60,7 @@ class Refreshed:
 
     def told(self) -> str:
         """How many models the database refreshed and dbt declared, in a few words."""
-        done = len(self.steps) - len(self.failed)
+        done = len({step.node for step in self.steps if step.action != "failed"})
         told = [f"{done} model{'' if done == 1 else 's'} refreshed" if done else ""]
         told.append(f"{self.declared} declared by dbt" if self.declared else "")
         told.append(f"{len(self.failed)} failed" if self.failed else "")
@@ -123,11 +127,6 @@ def refresh(
         seconds=round(done.seconds, 3),
     )  # fmt: skip
     return done
-
-
-def pending(connection: Connection) -> list[dict[str, Any]]:
-    """The rows of ops.pending, in the order in which a refresh takes them."""
-    return records(connection, "select * from ops.pending order by depth, node")
 
 
 def needs_refresh(connection: Connection) -> bool:
@@ -197,22 +196,24 @@ def refresh_model(connection: Connection, node: str, *, is_full: bool = False) -
     """Refresh one model, and first the continuous aggregates that it leaves bars to; a failure is recorded."""
     begun = time.monotonic()
     try:
-        upto = None
+        upto, left_behind = None, None
         if connection.execute("select 1 from ops.aggregate where consumer = %s limit 1", (node,)).fetchone():
             for upto, statement in connection.execute(  # noqa: B007
                 "select upto, statement from ops.aggregate_statements(%s, %s)", (node, is_full)
             ).fetchall():
                 if statement:
                     connection.execute(str(statement).encode())
-        row: Any = connection.execute("select action, reason from ops.refresh(%s, %s, %s)", (node, is_full, upto)).fetchone()
-        action, reason = row
+        row: Any = connection.execute("select * from ops.refresh(%s, %s, %s)", (node, is_full, upto)).fetchone()
+        action, reason, left_behind = row
     except psycopg.OperationalError as error:
         if connection.closed:
             raise
         action, reason = "failed", _failed(connection, node, error)
     except psycopg.Error as error:
         action, reason = "failed", _failed(connection, node, error)
-    return Step(node, str(action), str(reason), time.monotonic() - begun)
+    if left_behind:
+        event(log, "views left behind", logging.WARNING, node=node, views=left_behind)
+    return Step(node, str(action), str(reason), time.monotonic() - begun, tuple(left_behind or ()))
 
 
 def _failed(connection: Connection, node: str, error: psycopg.Error) -> str:

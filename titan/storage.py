@@ -138,15 +138,7 @@ def apply(connection: Connection, now: datetime, progress: Progress = lambda tex
 
 def engine(connection: Connection) -> str:
     """What the server can do: postgres, apache (TimescaleDB) or community."""
-    row: Any = connection.execute(
-        """
-        select case
-            when not exists (select from pg_extension where extname = 'timescaledb') then 'postgres'
-            when current_setting('timescaledb.license', true) = 'timescale' then 'community'
-            else 'apache'
-        end
-        """
-    ).fetchone()
+    row: Any = connection.execute("select ops.engine()").fetchone()
     connection.commit()
     return str(row[0])
 

@@ -65,11 +65,7 @@ comment on table ops.aggregate is
 'One row per continuous aggregate: bars of a timeframe that the table `consumer` leaves to it, on the Community edition.';
 comment on column ops.aggregate.sql is 'The query of the aggregate.';
 
-insert into ops.aggregate (node, consumer, source, timeframe, seconds, sql, definition_hash, built_hash)
-select
-    definition.node, 'bars.rollup_stored', 'bars.candle', timeframe.timeframe, 0, '', definition.definition_hash, definition.definition_hash
-from ops.definition as definition
-inner join config.timeframe as timeframe on definition.node = 'bars.rollup_' || lower(timeframe.timeframe);
+-- What stands is declared anew, and built once more: definitions had the name of the database in them.
 drop table ops.definition;
 
 create table ops.project (
