@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,36 @@ class Batch:
         start, end = self.observed
         edges = [start, *(edge for hole in self.unanswered for edge in hole), end]
         return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def join(batches: Sequence[Batch], origin: str) -> Batch:
+    """One batch of several of one market, whose sources were asked about the same time and answered the same stretches."""
+    ends = list(accumulate(batch.rows_read for batch in batches))
+    begins = [0, *ends[:-1]]
+    candles = np.concatenate([batch.candles for batch in batches])
+    sizes = [len(batch.candles) for batch in batches]
+    firsts = list(accumulate((len(batch.symbols) for batch in batches[:-1]), initial=0))
+    candles["series"] += np.repeat(firsts, sizes).astype("i2")
+    candles["row_number"] += np.repeat(begins, sizes)
+
+    def record_of(number: int) -> str:
+        at = bisect_right(ends, number - 1)
+        return batches[at].record_of(number - begins[at])
+
+    return replace(
+        batches[0],
+        origin=origin,
+        symbols=[symbol for batch in batches for symbol in batch.symbols],
+        candles=candles,
+        rows_read=ends[-1],
+        record_of=record_of,
+        rejected=[
+            replace(row, row_number=row.row_number + begin)
+            for batch, begin in zip(batches, begins, strict=True)
+            for row in batch.rejected
+        ],
+        unfinished=sum(batch.unfinished for batch in batches),
+    )
 
 
 def empty_candles(count: int) -> Candles:

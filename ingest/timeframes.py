@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from titan.errors import UsageError
 
 _SECONDS = {"MIN": 60, "H": 3600, "D": 86_400, "W": 604_800, "MO": 2_629_746}
 _INTERVAL = {"MIN": "minutes", "H": "hours", "D": "days", "W": "weeks", "MO": "months"}
 _TRUNCATE = {"D": "day", "W": "week", "MO": "month"}
+_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)  # at which periods of every length begin
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,21 @@ class Timeframe:
     def truncation(self) -> str:
         """The field of date_trunc at which a period of a day or longer begins."""
         return _TRUNCATE[self.base_unit]
+
+    def last_close(self, instant: datetime, grid: datetime = _MONDAY) -> datetime:
+        """The end of the last period that was over at that instant, around the clock; one ends at `grid`."""
+        if self.base_unit == "MO":
+            return instant.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return instant - (instant - grid) % timedelta(seconds=self.seconds)
+
+    def close_of(self, opened_at: datetime) -> datetime:
+        """When a candle of a market around the clock closes."""
+        return self.last_close(opened_at + timedelta(days=31)) if self.base_unit == "MO" else opened_at + self.length
+
+    @property
+    def length(self) -> timedelta:
+        """Length of the period; for a month the mean one."""
+        return timedelta(seconds=self.seconds)
 
     @property
     def ccxt_name(self) -> str:

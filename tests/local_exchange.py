@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlparse
@@ -29,6 +29,8 @@ class LocalExchange:
 
     `market_faults` are those of the request for its markets; None stands for an answer as usual.
 
+    With a clock, `now`, it has a candle from its close on, or so much later (`lateness`).
+
     It may answer for no more than `window` milliseconds from where it is asked, or its `newest` ones whatever it is asked.
     """
 
@@ -38,6 +40,8 @@ class LocalExchange:
         self.market_faults: list[Fault | None] = []
         self.window: int | None = None
         self.newest: int | None = None
+        self.now: Callable[[], datetime] | None = None
+        self.lateness = timedelta(0)
         self.requests = 0
         self.url = ""
 
@@ -63,6 +67,9 @@ class LocalExchange:
             since, limit = int(query.get("startTime", ["0"])[0]), int(query.get("limit", ["500"])[0])
             until = int(query.get("endTime", [2**62])[0])
             until = min(until, since + self.window - 1) if self.window else until
+            if self.now:
+                newest = int((self.now() - self.lateness).timestamp() * 1000) - STEPS[query["interval"][0]]
+                until = min(until, newest)
             candles = sorted(self.candles[query["symbol"][0]].items())
             rows = [row for opened, row in candles if since <= opened <= until][:limit]
             if self.newest:

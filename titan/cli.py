@@ -571,6 +571,30 @@ def poll_command(
     _run(Request("poll", is_subscribed=True, has_tests=False), report)
 
 
+@app.command("watch")
+def watch_command(
+    cycles: Annotated[int | None, typer.Option(min=1, help="End after so many rounds that had something to do.")] = None,
+    as_json: Annotated[
+        bool | None, typer.Option("--json/--no-json", help="JSON lines, or lines for people; by default as stdout is read.")
+    ] = None,
+) -> None:
+    """Follow the series of config.subscription: ask for each candle when it is due, load it, and refresh what it changes.
+
+    One line a round on a terminal, one JSON object a round in a pipe. It outlives a lost server or exchange, and ends with
+    SIGTERM or Ctrl-C. Prefect's poll, or titan poll from cron, do the same every minute without a process that stays.
+
+    Example: titan watch
+    """
+    from titan.pipeline import prepare
+    from titan.watch import WallClock, Watch
+
+    prepare()
+    has_json = not output.out.is_terminal if as_json is None else as_json
+    clock = WallClock()
+    with clock.stopped_by_signals():
+        Watch(clock).run(output.tell_cycle if has_json else output.show_cycle, cycles)
+
+
 def _run(request: Any, report: Path | None) -> None:
     from titan import pipeline
     from titan.report import markdown

@@ -6,19 +6,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 
 import psycopg
-from psycopg.rows import class_row
 
 from expectations.gate import preload
 from ingest.batch import Batch
 from ingest.clock import Session, find_session
 from ingest.promotion import Promoted, promote
 from ingest.sources.containers import find_files, open_pieces, shown
-from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError
+from ingest.sources.exchange import ExchangeSource
 from ingest.sources.files import UNNAMED_EXCHANGE, FileOptions, SessionQuestion, read_file
 from ingest.sources.synthetic import synthetic_batch
 from ingest.timeframes import TIMEFRAMES, parse_timeframe
@@ -28,61 +25,8 @@ from titan.log import Progress, event
 
 log = logging.getLogger("titan.loads")
 
-# Periods before the last known candle that a poll asks for again: exchanges revise their newest ones.
-OVERLAP = 2
-
 # History that begins later than this, and than two periods, after the instant asked for is said to begin late.
 LATE_BEGINNING = timedelta(days=1)
-
-# How far a poll goes back for a source that had nothing to say: it may have been late. A market that ended long ago is not
-# asked for its silence again and again.
-CATCH_UP = "7 days"
-
-_SUBSCRIPTIONS = """
-select
-    subscription.exchange,
-    subscription.symbol,
-    subscription.timeframe,
-    subscription.since::timestamp at time zone 'UTC' as since,
-    greatest(least(last_candle.closed_at, reached.reached), reached.reached - %(catch_up)s::interval) as reached
-from config.subscription as subscription
-left join raw.instrument as instrument
-    on
-        subscription.exchange = instrument.exchange
-        and subscription.symbol = instrument.symbol
-        and (subscription.symbol like '%%:%%') = (instrument.market_type <> 'spot')
--- The end of the stretch that has been asked for without a hole since the beginning; what was loaded apart comes later.
-left join lateral (
-    select upper(stretch) as reached
-    from raw.observed as observed
-    cross join unnest(observed.observed) as stretch
-    where
-        observed.instrument_id = instrument.instrument_id
-        and observed.timeframe = subscription.timeframe
-        and stretch @> subscription.since::timestamp at time zone 'UTC'
-) as reached on true
-left join lateral (
-    select ohlcv.closed_at
-    from raw.ohlcv as ohlcv
-    where
-        ohlcv.instrument_id = instrument.instrument_id
-        and ohlcv.timeframe = subscription.timeframe
-        and ohlcv.closed_at <= reached.reached
-    order by ohlcv.closed_at desc
-    limit 1
-) as last_candle on true
-where subscription.is_active
-order by subscription.exchange, subscription.timeframe, subscription.symbol
-"""
-
-
-@dataclass(frozen=True)
-class _Subscription:
-    exchange: str
-    symbol: str
-    timeframe: str
-    since: datetime
-    reached: datetime | None
 
 
 @dataclass
@@ -186,7 +130,7 @@ def load_exchange(
         try:
             batch = source.fetch(symbol, period, since, on_page)
             if promoted := _promote(connection, batch, report):
-                _tell_of_late_beginning(promoted, batch, since)
+                tell_of_late_beginning(promoted, batch, since)
         except TitanError as error:
             errors.append(error)
             report.failed.append((f"{exchange} {symbol} {period.name}", error))
@@ -195,7 +139,7 @@ def load_exchange(
     return report
 
 
-def _tell_of_late_beginning(promoted: Promoted, batch: Batch, since: datetime) -> None:
+def tell_of_late_beginning(promoted: Promoted, batch: Batch, since: datetime) -> None:
     """Say when history begins long after the instant that was asked for, and whether the source has none before."""
     late = max(LATE_BEGINNING, 2 * timedelta(seconds=TIMEFRAMES[promoted.timeframe].seconds))
     if promoted.first_at is None or promoted.first_at - since <= late:
@@ -206,43 +150,6 @@ def _tell_of_late_beginning(promoted: Promoted, batch: Batch, since: datetime) -
         f"for: {batch.market.exchange} "
         + ("has none before" if is_answered else "did not answer for the time before, as if it gave its newest ones alone")
     )
-
-
-def load_subscriptions(connection: Connection, progress: Progress = lambda text: None) -> LoadReport:
-    """Load what is new of every active series of config.subscription, one batch a series; one that fails does not stop the
-    others.
-
-    Raises ExchangeUnreachableError when no exchange at all can be reached.
-    """
-    report = LoadReport()
-    with connection.transaction(), connection.cursor(row_factory=class_row(_Subscription)) as cursor:
-        rows = cursor.execute(_SUBSCRIPTIONS, {"catch_up": CATCH_UP}).fetchall()
-    if not rows:
-        report.remarks.append("nothing to load: insert series into config.subscription (exchange, symbol, timeframe)")
-        return report
-    preload()
-    unreachable: list[ExchangeUnreachableError] = []
-    for exchange, series in groupby(rows, key=attrgetter("exchange")):
-        progress(f"asking {exchange}")
-        try:
-            source = ExchangeSource(exchange)
-        except TitanError as error:
-            report.failed.append((exchange, error))
-            unreachable += [error] if isinstance(error, ExchangeUnreachableError) else []
-            continue
-        for one in series:
-            try:
-                period = parse_timeframe(one.timeframe)
-                since = one.since if one.reached is None else one.reached - OVERLAP * timedelta(seconds=period.seconds)
-                source.check([one.symbol], period)
-                batch = source.fetch(one.symbol, period, since)
-                if (promoted := _promote(connection, batch, report)) and one.reached is None:
-                    _tell_of_late_beginning(promoted, batch, since)
-            except TitanError as error:
-                report.failed.append((f"{exchange} {one.symbol} {one.timeframe}", error))
-    if unreachable and not report.promoted:
-        raise unreachable[0]
-    return report
 
 
 def load_synthetic(
@@ -267,11 +174,16 @@ def _promote(connection: Connection, batch: Batch, report: LoadReport) -> Promot
         event(log, "batch cut short", logging.WARNING, origin=batch.origin, error=str(batch.cut_short))
         report.failed.append((batch.origin, batch.cut_short))
     try:
-        promoted = promote(connection, batch)
+        return promote_into(connection, batch, report)
     except GateError as error:
         event(log, "batch stopped", logging.WARNING, batch_id=error.batch_id, origin=batch.origin, error=str(error))
         report.failed.append((batch.origin, error))
         return None
+
+
+def promote_into(connection: Connection, batch: Batch, report: LoadReport) -> Promoted:
+    """Promote a batch and report it. Raises what `promote` raises."""
+    promoted = promote(connection, batch)
     report.promoted.append(promoted)
     counts = ("read", "inserted", "revised", "unchanged", "duplicate", "unfinished", "settled")
     event(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a 
     from titan.dbt import Invocation
     from titan.loads import LoadReport
     from titan.refresh import Refreshed
+    from titan.watch import Cycle
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -189,6 +190,42 @@ def show_refresh(refreshed: Refreshed) -> None:
             out.print(told, style="yellow", markup=False)
     for step in refreshed.failed:
         out.print(f"  {step.node}: {step.reason}", style="red", markup=False)
+
+
+def show_cycle(cycle: Cycle) -> None:
+    """What a round of a watch did, in one line."""
+    told = [f"{cycle.asked} series asked, {cycle.inserted:,} candles new" if cycle.asked else ""]
+    told += [
+        f"{count:,} {name}" for count, name in ((cycle.revised, "revised"), (cycle.quarantined, "quarantined")) if count
+    ]
+    told.append(cycle.refreshed.told() if cycle.refreshed else "")
+    told.append(", ".join(f"{timeframe} to {at:%H:%M:%S}" for timeframe, at in cycle.fresh.items()))
+    told.append(cycle.remark or "")
+    failed = [f"{what}: {' '.join(str(error).split())}" for what, error in cycle.failed.items()]
+    told.append("; ".join(failed[:1]) + (f"; {len(failed) - 1} more failed" if len(failed) > 1 else ""))
+    text = ", ".join(part for part in told if part)
+    seconds = cycle.load_seconds + cycle.refresh_seconds
+    out.print(f"{cycle.at:%H:%M:%S} {text} ({seconds:.1f} s)", style="yellow" if failed else None, markup=False)
+
+
+def tell_cycle(cycle: Cycle) -> None:
+    """What a round of a watch did, as a line of JSON."""
+    refreshed = cycle.refreshed
+    told = {
+        **{name: getattr(cycle, name) for name in ("number", "at", "asked", "inserted", "revised", "quarantined", "fresh")},
+        "refreshed": [step.node for step in refreshed.steps if step.action != "failed"] if refreshed else [],
+        "declared": refreshed.owed if refreshed else {},
+        "failed": {what: str(error) for what, error in cycle.failed.items()},
+        "load_seconds": round(cycle.load_seconds, 3),
+        "refresh_seconds": round(cycle.refresh_seconds, 3),
+        "next_at": cycle.next_at,
+        **({"remark": cycle.remark} if cycle.remark else {}),
+    }
+    print(json.dumps(told, default=_plain), flush=True)
+
+
+def _plain(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
 def show_backtest(ran: Any, best: list[dict[str, Any]], worth: str) -> None:

@@ -25,11 +25,12 @@ from titan import status
 from titan.correlation import run_id
 from titan.database import Connection, connect
 from titan.errors import BuildError, DatabaseUnavailableError, ExitCode, GateError, TitanError
-from titan.loads import LoadReport, load_exchange, load_files, load_subscriptions, load_synthetic
+from titan.loads import LoadReport, load_exchange, load_files, load_synthetic
 from titan.log import Progress, event
 from titan.refresh import Refreshed, refresh
 from titan.run_lock import RunLock, held
 from titan.settings import Settings
+from titan.subscriptions import load_subscriptions
 
 log = logging.getLogger("titan.pipeline")
 

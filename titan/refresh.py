@@ -111,7 +111,7 @@ def refresh(
             wanted = _owed(connection, project)
             if wanted.reasons and not set(wanted.reasons) <= set(walk.left_out) | set(walk.waiting):
                 owed |= wanted.reasons
-                declared += _declare(connection, wanted, walk.left_out, build or _build_by_dbt(progress, project), progress)
+                declared += _declare(connection, wanted, walk.left_out, build or build_by_dbt(progress, project), progress)
                 walk.over_what_is_behind()
             if not is_full or walk.over_everything():
                 break
@@ -285,7 +285,9 @@ def record_project(connection: Connection, files: dict[str, str]) -> None:
     )
 
 
-def _build_by_dbt(progress: Progress, project: Path) -> Build:
+def build_by_dbt(progress: Progress, project: Path = REPOSITORY) -> Build:
+    """dbt's run over models, in this process; what it builds is told to `progress`."""
+
     def build(names: Sequence[str]) -> None:
         from titan.dbt import invoke
 

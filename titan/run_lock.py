@@ -1,11 +1,13 @@
-"""One run at a time: a lock of the database's own, which ends with the connection, and the record of what the run does."""
+"""One run at a time, and one watch: a lock of the database's own, which ends with the connection, and the record of what the
+run does.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
@@ -14,7 +16,6 @@ from titan.database import Connection, connect
 from titan.errors import BusyError
 from titan.locks import lock
 
-_LOCK = "lock table locks.run in exclusive mode nowait"
 _POLL_SECONDS = 1.0
 
 
@@ -24,8 +25,8 @@ class RunLock:
     One is in a transaction for as long as it holds the lock; the other one records.
     """
 
-    def __init__(self, command: str) -> None:
-        self._command = command
+    def __init__(self, command: str, lock: Literal["run", "watch"] = "run") -> None:
+        self._command, self._lock = command, lock
         self._holder: Connection | None = None
         self._recorder: Connection | None = None
 
@@ -45,11 +46,13 @@ class RunLock:
         if self._holder is None or not _is_alive(self._holder):
             self._holder = connect()  # the server let go of the lock when it lost the other one
             deadline = time.monotonic() + wait_seconds
-            while not lock(self._holder, _LOCK):
+            while not lock(self._holder, f"lock table locks.{self._lock} in exclusive mode nowait"):
                 if time.monotonic() >= deadline:
-                    told = _told_holder(self._recorder)
+                    told = _told_holder(self._recorder, self._lock)
                     self.close()
-                    raise BusyError(f"another run is under way{told}", hint="it is safe to try again when it has ended")
+                    raise BusyError(
+                        f"another {self._lock} is under way{told}", hint="it is safe to try again when it has ended"
+                    )
                 time.sleep(_POLL_SECONDS)
         self._recorder.execute(
             """
@@ -73,12 +76,13 @@ class RunLock:
         self._holder = self._recorder = None
 
 
-def _told_holder(connection: Connection) -> str:
+def _told_holder(connection: Connection, lock: str) -> str:
     row = connection.execute(
         """
         select command, run_id, date_trunc('second', started_at) from ops.run
-        where finished_at is null order by started_at desc limit 1
-        """
+        where finished_at is null and (command = 'watch') = (%s = 'watch') order by started_at desc limit 1
+        """,
+        (lock,),
     ).fetchone()
     return "" if row is None else f": {row[0]} {row[1]}, since {row[2]}"
 

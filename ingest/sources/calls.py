@@ -26,7 +26,11 @@ class ExchangeUnreachableError(SourceError):
 
 
 class RateLimitedError(ExchangeUnreachableError):
-    """The exchange asks to be left alone for a while. To ask again at once makes it worse."""
+    """The exchange asks to be left alone, for `seconds` if it says how long. To ask again at once makes it worse."""
+
+    def __init__(self, message: str, *, hint: str, seconds: float | None) -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class Caller:
             RateLimitedError(
                 f"{self._exchange.id} is rate limited{told}: {_first_line(error)}",
                 hint="whatever else asks it from here counts, too; load again later, or fewer series at once",
+                seconds=asked,
             ),
             wait if wait <= LONGEST_WAIT else None,
         )

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
@@ -37,10 +37,10 @@ class ExchangeSource:
     that does not exist, and what a Caller raises.
     """
 
-    def __init__(self, exchange_id: str) -> None:
+    def __init__(self, exchange_id: str, sleep: Callable[[float], None] | None = None) -> None:
         self._id = exchange_id
         self._exchange = _open(exchange_id)
-        self._call = Caller(self._exchange, time.sleep)
+        self._call = Caller(self._exchange, sleep or time.sleep)
         self._markets = self._call(_read_markets, self._exchange.load_markets)
 
     def check(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
@@ -62,8 +62,11 @@ class ExchangeSource:
         timeframe: Timeframe,
         since: datetime,
         on_page: Callable[[str, datetime], None] = lambda symbol, reached: None,
+        *,
+        as_of: datetime | None = None,
     ) -> Batch:
-        """The finished candles of a symbol from `since` to now, or to where the answers ended: `cut_short` says why then.
+        """The finished candles of a symbol from `since` to `as_of`, which is now, or to where the answers ended: `cut_short`
+        says why then.
 
         Raises what a Caller raises when no candle has come before.
         """
@@ -71,7 +74,7 @@ class ExchangeSource:
         market_type = _MARKET_TYPES.get(str(market.get("type")))
         if market_type is None:
             raise SourceError(f"{self._id} {symbol} is of type {market.get('type')}, which has no candles here")
-        as_of = datetime.now(UTC)
+        as_of = as_of or datetime.now(UTC)
         paging = Paging(
             partial(self._ask, symbol, timeframe),
             since=int(since.timestamp() * 1000),
@@ -105,7 +108,7 @@ class ExchangeSource:
         rows = sorted(rows, key=itemgetter(0))  # of a candle that came twice, the later answer stays the later one
         end = int(as_of.timestamp() * 1000)
         records = [*rows, *paging.strays]
-        answered = _periods(paging.answered, timeframe) or [(since, max(since, _last_boundary(as_of, timeframe)))]
+        answered = _periods(paging.answered, timeframe) or [(since, max(since, timeframe.last_close(as_of)))]
         return Batch(
             source="exchange",
             origin=f"{self._id} {symbol} {timeframe.name} since {since.date()}",
@@ -205,16 +208,5 @@ def _shortest_period(timeframe: Timeframe) -> int:
 
 def _periods(spans: list[Span], timeframe: Timeframe) -> list[tuple[datetime, datetime]]:
     """The time that spans in milliseconds cover up to the end of their last whole period."""
-    found = [(moment(start), _last_boundary(moment(stop), timeframe)) for start, stop in spans]
+    found = [(moment(start), timeframe.last_close(moment(stop))) for start, stop in spans]
     return [(start, stop) for start, stop in found if start < stop]
-
-
-def _last_boundary(instant: datetime, timeframe: Timeframe) -> datetime:
-    """The end of the last period that was over at that instant."""
-    midnight = instant.replace(hour=0, minute=0, second=0, microsecond=0)
-    if timeframe.base_unit == "MO":
-        return midnight.replace(day=1)
-    if timeframe.base_unit == "W":
-        return midnight - timedelta(days=midnight.weekday())
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return instant - (instant - epoch) % timedelta(seconds=timeframe.seconds)

@@ -12,7 +12,8 @@ from tests.commands import titan
 from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
 from tests.warehouse import Warehouse
 from titan.errors import ExitCode, UsageError
-from titan.loads import LoadReport, load_exchange, load_subscriptions
+from titan.loads import LoadReport, load_exchange
+from titan.subscriptions import load_subscriptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 
