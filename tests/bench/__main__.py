@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from tests.bench import backtest, bars, features, gate, promotion, refresh
+from tests.bench import backtest, bars, features, gate, promotion, refresh, watch
 from tests.servers import temporary_server
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "gate": gate.main,
     "bars": bars.main,
     "refresh": refresh.main,
+    "watch": watch.main,
     "features": features.main,
     "backtest": backtest.main,
 }

@@ -7,49 +7,26 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 
 from tests.commands import TITAN, titan
+from tests.fast_clock import FastClock
 from tests.local_exchange import SINCE, Fault, LocalExchange
 from tests.warehouse import Warehouse
 from titan import correlation, output, refresh, watch
 from titan.database import connect
 from titan.errors import BuildError, BusyError, ExitCode
 from titan.run_lock import held
-from titan.watch import Backoff, Cycle, Stopped, Watch
+from titan.watch import Backoff, Cycle, Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 
 MINUTE = timedelta(minutes=1)
 START = SINCE + timedelta(hours=2)  # when a watch begins: two hours of minutes are history
 DOWN = Fault(0, b"")
-
-
-class FastClock:
-    """Time passes when somebody waits, and not otherwise; it stops at an instant. `at` does things at instants."""
-
-    def __init__(self, until: datetime, start: datetime = START) -> None:
-        self.instant, self._until = start, until
-        self.at: list[tuple[datetime, Callable[[], object]]] = []
-        self.slept: list[float] = []
-
-    def now(self) -> datetime:
-        return self.instant
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.instant += timedelta(seconds=max(seconds, 0))
-        while self.at and self.at[0][0] <= self.instant:
-            self.at.pop(0)[1]()
-        self.check()
-
-    def check(self) -> None:
-        if self.instant >= self._until:
-            raise Stopped
 
 
 @pytest.fixture
@@ -91,7 +68,7 @@ def newest(warehouse: Warehouse, symbol: str = "BTC/USDT") -> datetime:
 
 def test_each_candle_is_asked_for_loaded_and_refreshed_when_it_is_due(warehouse: Warehouse, market: LocalExchange) -> None:
     subscribe(warehouse, "ETH/USDT")
-    cycles = run(FastClock(START + 5.5 * MINUTE), market)
+    cycles = run(FastClock(START, START + 5.5 * MINUTE), market)
     assert [(cycle.asked, cycle.inserted) for cycle in cycles] == [(2, 240), *[(2, 2)] * 5]
     assert [cycle.fresh for cycle in cycles] == [{"1m": START + at * MINUTE} for at in range(6)]
     assert all(timedelta(0) < at - (START + number * MINUTE) <= timedelta(seconds=watch.FIRST_DELAY)
@@ -105,23 +82,23 @@ def test_each_candle_is_asked_for_loaded_and_refreshed_when_it_is_due(warehouse:
 
 def test_a_usual_delay_is_learnt_and_outlasts_the_process(warehouse: Warehouse, market: LocalExchange) -> None:
     market.lateness = timedelta(seconds=7)
-    run(FastClock(START + 8 * MINUTE), market)
+    run(FastClock(START, START + 8 * MINUTE), market)
     seconds = warehouse.value("select seconds from ops.exchange_delay")
     assert 7 * 0.9 <= seconds <= 7 * 1.6
-    cycles = run(FastClock(START + 12.5 * MINUTE, START + 8.5 * MINUTE), market)
+    cycles = run(FastClock(START + 8.5 * MINUTE, START + 12.5 * MINUTE), market)
     lateness = [(at - START) % MINUTE for at in asked_at(cycles)[1:]]
     assert len(lateness) <= 6
     assert all(late >= timedelta(seconds=6) for late in lateness)
     assert newest(warehouse) == START + 12 * MINUTE
     market.lateness = timedelta(0)
-    run(FastClock(START + 45 * MINUTE, START + 12.5 * MINUTE), market)
+    run(FastClock(START + 12.5 * MINUTE, START + 45 * MINUTE), market)
     assert warehouse.value("select seconds from ops.exchange_delay") < seconds / 2
 
 
 def test_a_quiet_market_is_asked_once_a_candle_and_teaches_nothing(warehouse: Warehouse, market: LocalExchange) -> None:
     subscribe(warehouse, "ETH/USDT")
     after = {at: market.candles["ETHUSDT"].pop(at) for at in sorted(market.candles["ETHUSDT"]) if at >= ms(START)}
-    clock = FastClock(START + 20.5 * MINUTE)
+    clock = FastClock(START, START + 20.5 * MINUTE)
     late = ms(START + 14 * MINUTE)
     clock.at = [(START + 16 * MINUTE, lambda: market.candles["ETHUSDT"].update({late: after[late]}))]
     cycles = run(clock, market)
@@ -140,7 +117,7 @@ def ms(moment: datetime) -> int:
 def test_a_lost_exchange_is_left_alone_for_longer_each_time_and_nothing_is_lost(
     warehouse: Warehouse, market: LocalExchange
 ) -> None:
-    clock = FastClock(START + 12.5 * MINUTE)
+    clock = FastClock(START, START + 12.5 * MINUTE)
     clock.at = [(START + 2 * MINUTE, lambda: market.faults.extend([DOWN] * 20))]
     cycles = run(clock, market)
     failed = [cycle.at for cycle in cycles if cycle.failed]
@@ -154,7 +131,7 @@ def test_a_lost_exchange_is_left_alone_for_longer_each_time_and_nothing_is_lost(
 
 def test_an_exchange_that_asks_to_wait_is_not_asked_before(warehouse: Warehouse, market: LocalExchange) -> None:
     subscribe(warehouse, "ETH/USDT")
-    clock = FastClock(START + 12.5 * MINUTE)
+    clock = FastClock(START, START + 12.5 * MINUTE)
     limited = Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "300"})
     clock.at = [(START + 2 * MINUTE, lambda: market.faults.append(limited))]
     requests: list[datetime] = []
@@ -169,7 +146,7 @@ def test_an_exchange_that_asks_to_wait_is_not_asked_before(warehouse: Warehouse,
 
 def test_a_series_that_is_refused_does_not_stop_the_others(warehouse: Warehouse, market: LocalExchange) -> None:
     subscribe(warehouse, "AAA/USDT", "ETH/USDT")
-    clock = FastClock(START + 4.5 * MINUTE)
+    clock = FastClock(START, START + 4.5 * MINUTE)
     cycles = run(clock, market)
     failed = [cycle for cycle in cycles if cycle.failed]
     assert {what for cycle in failed for what in cycle.failed} == {"binance AAA/USDT 1m"}
@@ -182,7 +159,7 @@ def test_a_batch_that_the_gate_stops_is_taken_apart(warehouse: Warehouse, market
     for at in range(3):  # high below low, three in a row: more than a share of the batch may be
         market.candles["ETHUSDT"][ms(START + at * MINUTE)][2] = "1"
     warehouse.query("update config.expectation set threshold = 0 where expectation = 'bad_row_share'")
-    cycles = run(FastClock(START + 3.5 * MINUTE), market)
+    cycles = run(FastClock(START, START + 3.5 * MINUTE), market)
     assert newest(warehouse) == START + 3 * MINUTE
     assert {what for cycle in cycles for what in cycle.failed} == {"binance ETH/USDT 1m"}
     assert newest(warehouse, "ETH/USDT") == START
@@ -196,7 +173,7 @@ def test_a_lost_server_is_waited_for(warehouse: Warehouse, market: LocalExchange
                 "where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
             )
 
-    clock = FastClock(START + 6.5 * MINUTE)
+    clock = FastClock(START, START + 6.5 * MINUTE)
     clock.at = [(START + at * MINUTE, end_connections) for at in (2, 4)]
     cycles = run(clock, market)
     assert [[*cycle.failed] for cycle in cycles if cycle.failed] in ([], [["database"]], [["database"]] * 2)
@@ -211,13 +188,13 @@ def test_one_watches_and_runs_go_on_beside_it(warehouse: Warehouse, market: Loca
 
     def try_others() -> None:
         try:
-            Watch(FastClock(START)).run(found.append)
+            Watch(FastClock(START, START)).run(found.append)
         except BusyError as error:
             found.append(str(error))
         with correlation.run(warehouse.value("select gen_random_uuid()")), held("run"):
             found.append("run")
 
-    clock = FastClock(START + 2.5 * MINUTE)
+    clock = FastClock(START, START + 2.5 * MINUTE)
     clock.at = [(START + MINUTE, try_others)]
     run(clock, market)
     told, ran = found
@@ -226,7 +203,7 @@ def test_one_watches_and_runs_go_on_beside_it(warehouse: Warehouse, market: Loca
 
 
 def test_what_others_load_and_configure_is_refreshed_within_a_tick(warehouse: Warehouse, market: LocalExchange) -> None:
-    clock = FastClock(START + 3.5 * MINUTE)
+    clock = FastClock(START, START + 3.5 * MINUTE)
     clock.at = [
         (START + MINUTE, lambda: titan("load", "synthetic", "--symbols", "1", "--bars", "50")),
         (START + 2 * MINUTE, lambda: warehouse.query("update config.signal set is_enabled = not is_enabled")),
@@ -238,7 +215,7 @@ def test_what_others_load_and_configure_is_refreshed_within_a_tick(warehouse: Wa
 
 def test_what_dbt_cannot_build_is_not_asked_of_it_again_at_once(warehouse: Warehouse, market: LocalExchange) -> None:
     asked: list[datetime] = []
-    clock = FastClock(START + 10.5 * MINUTE)
+    clock = FastClock(START, START + 10.5 * MINUTE)
 
     def refuse(names: object) -> None:
         asked.append(clock.now())
@@ -252,7 +229,7 @@ def test_what_dbt_cannot_build_is_not_asked_of_it_again_at_once(warehouse: Wareh
 
 
 def test_a_model_that_fails_is_tried_again_later_and_the_rest_goes_on(warehouse: Warehouse, market: LocalExchange) -> None:
-    clock = FastClock(START + 3.5 * MINUTE)
+    clock = FastClock(START, START + 3.5 * MINUTE)
     trap = "alter table bars.gap add constraint trap check (false) not valid"
     market.candles["BTCUSDT"].pop(ms(START + MINUTE))
     clock.at = [(START + MINUTE / 2, lambda: warehouse.query(trap))]
@@ -266,7 +243,7 @@ def test_a_model_that_fails_is_tried_again_later_and_the_rest_goes_on(warehouse:
 
 def test_without_subscriptions_it_says_so_once_and_waits(warehouse: Warehouse, market: LocalExchange) -> None:
     warehouse.query("delete from config.subscription")
-    clock = FastClock(START + 2 * MINUTE)
+    clock = FastClock(START, START + 2 * MINUTE)
     clock.at = [(START + MINUTE, lambda: subscribe(warehouse, "BTC/USDT"))]
     cycles = run(clock, market)
     assert [(cycle.remark is not None, cycle.asked) for cycle in cycles][:2] == [(True, 0), (False, 1)]
@@ -298,7 +275,7 @@ def test_a_watch_that_is_killed_leaves_its_place(warehouse: Warehouse, market: L
         assert process.stdout
         assert json.loads(process.stdout.readline())["asked"] == 1
         process.kill()
-    cycles = run(FastClock(START + 2.5 * MINUTE), market)
+    cycles = run(FastClock(START, START + 2.5 * MINUTE), market)
     assert newest(warehouse) >= START + 2 * MINUTE
     assert not any(cycle.failed for cycle in cycles)
     warehouse.assert_incremental_equals_full()
