@@ -89,33 +89,23 @@
 {% endmacro %}
 
 
+{#- Instruments that take in the same days, as all do of a market, look their periods up once. -#}
 {% macro feed_bucket_days(node) %}
-    select
-      grown.instrument_id,
-      grown.timeframe,
-      grown.first_at + interval '1 microsecond' as first_at,
-      grown.last_at,
-      grown.is_insert_or_delete
-    from (
+    with dated as (
       select
         pending.instrument_id,
-        target.timeframe,
-        first_period.opened_at as first_at,
-        coalesce(last_period.closed_at, 'infinity') as last_at,
-        {#- The first row that can be new: of a to-date timeframe the one of the first day, or of the trading day that follows. #}
-        case when target.is_anchored then coalesce(first_date.closed_at, '-infinity') else first_period.closed_at end
-          as first_closed_at,
-        case when target.is_anchored then pending.first_at - interval '1 microsecond' else first_period.opened_at end
-          as first_affected_at,
-        observed.observed_until,
-        pending.is_insert_or_delete
+        case when pending.is_of_timeframe then pending.timeframe else '' end as only_timeframe,
+        pending.first_at - interval '1 microsecond' as first_at,
+        pending.is_insert_or_delete,
+        instrument.session_id,
+        instrument.base_timeframe,
+        first_date.date as first_date,
+        first_date.trading_day_number as first_number,
+        first_date.closed_at as first_closed_at,
+        last_date.date as last_date,
+        last_date.trading_day_number as last_number
       from pending
       inner join {{ ref('dim_instrument') }} as instrument on pending.instrument_id = instrument.instrument_id
-      inner join {{ ref('dim_timeframe') }} as target
-        on
-          not target.is_intraday
-          and target.timeframe <> '1D'
-          and (not pending.is_of_timeframe or pending.timeframe = target.timeframe)
       inner join {{ ref('dim_calendar') }} as first_date
         on
           instrument.session_id = first_date.session_id
@@ -130,19 +120,67 @@
             ((pending.last_at - interval '1 microsecond') at time zone instrument.timezone)::date,
             date '{{ calendar_last_year() }}-12-31'
           )
+    ),
+    days as (
+      select distinct session_id, only_timeframe, first_date, first_number, first_closed_at, last_date, last_number
+      from dated
+    ),
+    periods as materialized (
+      select
+        days.session_id,
+        days.only_timeframe,
+        days.first_date,
+        days.last_date,
+        target.timeframe,
+        target.is_anchored,
+        first_period.opened_at as first_at,
+        coalesce(last_period.closed_at, 'infinity') as last_at,
+        {#- The first row that can be new: of a to-date timeframe the one of the first day, or of the trading day that follows. #}
+        case when target.is_anchored then coalesce(days.first_closed_at, '-infinity') else first_period.closed_at end
+          as first_closed_at
+      from days
+      inner join {{ ref('dim_timeframe') }} as target
+        on
+          not target.is_intraday
+          and target.timeframe <> '1D'
+          and days.only_timeframe in ('', target.timeframe)
       cross join lateral (
         select
-          {{ period_number('target', 'first_date.date', 'first_date.trading_day_number') }} as first_number,
-          {{ period_number('target', 'last_date.date', 'last_date.trading_day_number') }} as last_number
+          {{ period_number('target', 'days.first_date', 'days.first_number') }} as first_number,
+          {{ period_number('target', 'days.last_date', 'days.last_number') }} as last_number
       ) as period_number
       left join lateral (
-        select period.* from (select 1) as one {{ join_period('target', 'instrument.session_id', 'period_number.first_number') }}
+        select period.* from (select 1) as one {{ join_period('target', 'days.session_id', 'period_number.first_number') }}
       ) as first_period on true
       left join lateral (
-        select period.* from (select 1) as one {{ join_period('target', 'instrument.session_id', 'period_number.last_number') }}
+        select period.* from (select 1) as one {{ join_period('target', 'days.session_id', 'period_number.last_number') }}
       ) as last_period on true
+    )
+    select
+      grown.instrument_id,
+      grown.timeframe,
+      grown.first_at + interval '1 microsecond' as first_at,
+      grown.last_at,
+      grown.is_insert_or_delete
+    from (
+      select
+        dated.instrument_id,
+        periods.timeframe,
+        periods.first_at,
+        periods.last_at,
+        periods.first_closed_at,
+        case when periods.is_anchored then dated.first_at else periods.first_at end as first_affected_at,
+        observed.observed_until,
+        dated.is_insert_or_delete
+      from dated
+      inner join periods
+        on
+          dated.session_id = periods.session_id
+          and dated.only_timeframe = periods.only_timeframe
+          and dated.first_date = periods.first_date
+          and dated.last_date = periods.last_date
       left join {{ ref('observed') }} as observed
-        on pending.instrument_id = observed.instrument_id and instrument.base_timeframe = observed.timeframe
+        on dated.instrument_id = observed.instrument_id and dated.base_timeframe = observed.timeframe
     ) as grown
     where
       grown.first_closed_at <= grown.observed_until
