@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +51,8 @@ app.add_typer(cli_strategy.app, name="strategy")
 
 def _version(is_asked: bool) -> None:
     if is_asked:
+        from importlib.metadata import version
+
         print(f"titan {version('titan-warehouse')}")
         raise typer.Exit
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
-from rich.table import Table
 from rich.text import Text
 
 from titan.log import Progress, log
@@ -63,6 +62,8 @@ def table(
     for name in spare:
         if sum(widths.values()) + 2 * (len(widths) - 1) > out.width:
             widths.pop(name, None)
+    from rich.table import Table
+
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in widths:
         justify: JustifyMethod = "right" if isinstance(rows[0][name], int | float) else "left"

@@ -33,7 +33,7 @@ def commands() -> list[list[str]]:
     found += [["strategy", name] for name in ("propose", "approve", "activate", "archive", "list")]
     found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
     found += [["storage", name] for name in ("show", "apply")]
-    return [*found, ["delete"], ["refresh"], ["build"], ["run"], ["poll"], ["status"], ["reconcile"]]
+    return [*found, ["delete"], ["refresh"], ["build"], ["run"], ["poll"], ["watch"], ["status"], ["reconcile"]]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
