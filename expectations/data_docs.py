@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from expectations.verdict import Profile
-from titan.database import Connection, records
-from titan.errors import TitanError, UsageError
-from titan.settings import home
+from titan.core.database import Connection, records
+from titan.core.errors import TitanError, UsageError
+from titan.core.settings import home
 
 
 def default_directory() -> Path:

@@ -21,9 +21,9 @@ from expectations.measures import FEWEST_ROWS, MEASURES
 from expectations.predicates import PREDICATES
 from expectations.settings import READABLE, Setting, read_settings
 from expectations.verdict import Profile, Verdict
-from ingest.batch import Batch, Candles, Rejected, candle_of, instant, plain
-from ingest.clock import Clock
-from titan.database import Connection, records, statement
+from titan.core.batch import Batch, Candles, Rejected, candle_of, instant, plain
+from titan.core.clock import Clock
+from titan.core.database import Connection, records, statement
 
 _PREDICATE_NAMES = tuple(predicate.name for predicate in PREDICATES)
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)

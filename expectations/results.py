@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from titan.database import Connection, records
-from titan.errors import UsageError
+from titan.core.database import Connection, records
+from titan.core.errors import UsageError
 
 # One row per batch, newest first, with the expectations that are not met.
 _BATCHES = """

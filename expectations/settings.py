@@ -9,8 +9,8 @@ from psycopg.rows import class_row
 
 from expectations.measures import MEASURES
 from expectations.predicates import PREDICATES
-from titan.database import Connection
-from titan.errors import UsageError
+from titan.core.database import Connection
+from titan.core.errors import UsageError
 
 Severity = Literal["critical", "warning", "info"]
 

@@ -1,4 +1,4 @@
-"""The flows `pipeline` and `poll`. The steps and their order are titan.pipeline's; here they become tasks.
+"""The flows `pipeline` and `poll`. The steps and their order are titan.ops.pipeline's; here they become tasks.
 
 A flow's run id is that of everything it does: load batches, builds, gate results and logs carry it.
 """
@@ -27,9 +27,10 @@ from prefect.context import get_run_context
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed
 
-from titan import correlation, report
-from titan.errors import BusyError, ExitCode, TitanError
-from titan.pipeline import RETRY_DELAYS, Progressed, Request, Step, may_pass, run
+from titan.core import correlation
+from titan.core.errors import BusyError, ExitCode, TitanError
+from titan.ops import report
+from titan.ops.pipeline import RETRY_DELAYS, Progressed, Request, Step, may_pass, run
 
 SKIPPED, PARTIAL = "Skipped", "Partial"
 

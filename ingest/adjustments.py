@@ -9,8 +9,8 @@ from typing import Any
 
 from ingest.load_batch import close_batch, open_batch
 from ingest.sources.adjustments import Adjustment, read_adjustments
-from titan.database import Connection
-from titan.errors import UsageError
+from titan.core.database import Connection
+from titan.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingest.load_batch import WRITER_LOCK, close_batch, open_batch
-from titan.database import Connection, statement
-from titan.errors import UsageError
+from titan.core.database import Connection, statement
+from titan.core.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ingest.batch import Batch
-from ingest.clock import Clock
-from titan.database import Connection
-from titan.errors import UsageError
+from titan.core.batch import Batch
+from titan.core.clock import Clock
+from titan.core.database import Connection
+from titan.core.errors import UsageError
 
 
 def find_or_create(

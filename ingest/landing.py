@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ingest.batch import Candles
-from titan.database import Connection
+from titan.core.batch import Candles
+from titan.core.database import Connection
 
 LANDING = """
 create temporary table if not exists landing (

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from titan.database import Connection
+from titan.core.database import Connection
 
 WRITER_LOCK = "lock table locks.promotion in exclusive mode"
 

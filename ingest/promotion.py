@@ -16,14 +16,14 @@ from expectations.gate import MEASURE_NAMES, Inspected, inspect, record, reject,
 from expectations.remedies import REMEDIES
 from expectations.verdict import Finding, Profile
 from ingest import quarantine
-from ingest.batch import Batch, Candles, Rejected, instant
-from ingest.clock import Clock, find_session
 from ingest.instruments import find_or_create
 from ingest.landing import land
 from ingest.load_batch import close_batch, open_batch
-from ingest.timeframes import TIMEFRAMES
-from titan.database import Connection, statement
-from titan.errors import GateError, UsageError
+from titan.core.batch import Batch, Candles, Rejected, instant
+from titan.core.clock import Clock, find_session
+from titan.core.database import Connection, statement
+from titan.core.errors import GateError, UsageError
+from titan.core.timeframes import TIMEFRAMES
 
 # The planner knows nothing of rows that landed a moment ago, so it is told how to find their standing versions. Landed rows
 # come in the order of the key: merging a million of them with the index takes half the time of hashing (measured), and a

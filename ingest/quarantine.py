@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ingest.load_batch import WRITER_LOCK
-from titan.database import Connection, records
-from titan.errors import UsageError
+from titan.core.database import Connection, records
+from titan.core.errors import UsageError
 
 if TYPE_CHECKING:  # batches are made of numpy's arrays, which a list of rows does without
-    from ingest.batch import Batch, Rejected
+    from titan.core.batch import Batch, Rejected
 
 
 @dataclass(frozen=True)

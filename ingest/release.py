@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ingest.batch import EPOCH, NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Market, empty_candles
 from ingest.promotion import promote
 from ingest.quarantine import Selection, open_rows, resolve
-from titan.database import Connection
-from titan.errors import UsageError
+from titan.core.batch import EPOCH, NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Market, empty_candles
+from titan.core.database import Connection
+from titan.core.errors import UsageError
 
 FIELDS = ("opened_at", *PRICE_COLUMNS, "volume", *NULLABLE_COLUMNS)
 _REQUIRED = ("opened_at", *PRICE_COLUMNS, "volume")

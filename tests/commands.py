@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from titan import cli, correlation
+from titan.cli import main as cli
+from titan.core import correlation
 
 TITAN = str(Path(sys.executable).with_name("titan"))
 

@@ -30,8 +30,8 @@ from tests.warehouse import (
     use_database,
     use_server,
 )
-from titan import dbt
-from titan.migrate import migrate
+from titan.ops import dbt
+from titan.server.migrate import migrate
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

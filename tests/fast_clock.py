@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from titan.watch import Stopped
+from titan.ops.watch import Stopped
 
 
 class FastClock:

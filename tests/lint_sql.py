@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.servers import temporary_server
-from titan.migrate import migrate
+from titan.server.migrate import migrate
 
 
 def main() -> int:

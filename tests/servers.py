@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from titan.database import connect
-from titan.server import SUPERUSER, EmbeddedServer
-from titan.settings import Settings
+from titan.core.database import connect
+from titan.core.settings import Settings
+from titan.server.embedded import SUPERUSER, EmbeddedServer
 
 # Nothing has to survive, and nobody waits for statistics of databases that live for a second.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off"}

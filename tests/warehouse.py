@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ingest.batch import Batch, Market, empty_candles
 from ingest.promotion import Promoted, promote
-from ingest.timeframes import TIMEFRAMES
-from titan import dbt
-from titan.database import Connection, connect
-from titan.refresh import Refreshed, refresh, refresh_model
-from titan.settings import REPOSITORY, Settings
+from titan.core.batch import Batch, Market, empty_candles
+from titan.core.database import Connection, connect
+from titan.core.settings import REPOSITORY, Settings
+from titan.core.timeframes import TIMEFRAMES
+from titan.ops import dbt
+from titan.ops.refresh import Refreshed, refresh, refresh_model
 
 DATABASE = f"titan_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 TEMPLATE = f"{DATABASE}_template"

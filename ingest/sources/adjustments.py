@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ingest.sources.containers import open_pieces
-from titan.errors import SourceError
+from titan.core.errors import SourceError
 
 LAYOUTS = (
     "ex_date,kind,value (kind split or dividend; value is the ratio or the cash amount; price_factor and known_at may "

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from ingest.sources.paging import RefusedError
-from titan.errors import SourceError
+from titan.core.errors import SourceError
 
 ATTEMPTS = 4
 LONGEST_WAIT = 120  # seconds; an exchange that wants to be left alone for longer is left alone

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ingest.batch import PRICE_COLUMNS
 from ingest.sources.proofs import Data, is_clock, is_date, is_quote_volume
 from ingest.sources.times import MISSING
-from titan.errors import SourceError
+from titan.core.batch import PRICE_COLUMNS
+from titan.core.errors import SourceError
 
 # In order of preference: where several columns could serve, the first name found wins.
 _NAMES: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from titan.errors import SourceError
+from titan.core.errors import SourceError
 
 # Of one table, unpacked; reading takes some five times as much memory.
 MOST_BYTES = 2 << 30

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from ingest.batch import instant
 from ingest.sources.times import Microseconds
-from ingest.timeframes import Timeframe
-from titan.errors import UsageError
+from titan.core.batch import instant
+from titan.core.errors import UsageError
+from titan.core.timeframes import Timeframe
 
 Span = tuple[datetime, datetime]
 

@@ -14,11 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from ingest.batch import NULLABLE_COLUMNS, PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, plain
 from ingest.sources.calls import Caller, ExchangeUnreachableError, RateLimitedError
 from ingest.sources.paging import DAY, Paging, Row, Span, is_time, moment
-from ingest.timeframes import TIMEFRAMES, Timeframe
-from titan.errors import SourceError, UsageError
+from titan.core.batch import (
+    NULLABLE_COLUMNS,
+    PRICE_COLUMNS,
+    Batch,
+    Candles,
+    Market,
+    Rejected,
+    candle_of,
+    empty_candles,
+    plain,
+)
+from titan.core.errors import SourceError, UsageError
+from titan.core.timeframes import TIMEFRAMES, Timeframe
 
 __all__ = ["ExchangeSource", "ExchangeUnreachableError", "RateLimitedError"]
 

@@ -12,8 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from ingest.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, instant, plain
-from ingest.clock import Session
 from ingest.sources import coverage
 from ingest.sources.columns import ROLES, Columns, assign_columns
 from ingest.sources.containers import Piece
@@ -34,8 +32,10 @@ from ingest.sources.times import (
     to_local,
     to_utc,
 )
-from ingest.timeframes import Timeframe, find_timeframe, parse_timeframe
-from titan.errors import SourceError, UsageError
+from titan.core.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, instant, plain
+from titan.core.clock import Session
+from titan.core.errors import SourceError, UsageError
+from titan.core.timeframes import Timeframe, find_timeframe, parse_timeframe
 
 UNNAMED_EXCHANGE = "file"
 FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999  # the years 1 to 9999, in microseconds

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingest.batch import PRICE_COLUMNS
 from ingest.sources.proofs import (
     Data,
     is_adjusted_close,
@@ -25,7 +24,8 @@ from ingest.sources.proofs import (
     is_volume,
     is_vwap,
 )
-from titan.errors import SourceError
+from titan.core.batch import PRICE_COLUMNS
+from titan.core.errors import SourceError
 
 
 @dataclass(frozen=True)

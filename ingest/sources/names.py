@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ingest.timeframes import find_timeframe
-from titan.errors import SourceError, UsageError
+from titan.core.errors import SourceError, UsageError
+from titan.core.timeframes import find_timeframe
 
 _EXCHANGES = {
     **{

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from titan.errors import SourceError
+from titan.core.errors import SourceError
 
 _CURRENCY = r"[$€£¥₿\x{00a0}\x{202f}]"
 _SCALED = r"^([+-]?[0-9.]+)([KMBT])$"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from ingest.batch import EPOCH
-from titan.errors import SourceError
+from titan.core.batch import EPOCH
+from titan.core.errors import SourceError
 
 Row = list[Any]  # a candle as ccxt has it: its opening, open, high, low, close, volume and perhaps more
 Span = tuple[int, int]  # [from, until)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ingest.batch import PRICE_COLUMNS
 from ingest.sources.numbers import PLAIN, read_numbers, read_plain, style_of
 from ingest.sources.times import MISSING, infer_timeframe, read_times
+from titan.core.batch import PRICE_COLUMNS
 
 Numbers = npt.NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from ingest.batch import Batch, Market, empty_candles
-from ingest.timeframes import parse_timeframe
+from titan.core.batch import Batch, Market, empty_candles
+from titan.core.timeframes import parse_timeframe
 
 EXCHANGE = "synthetic"
 NAMES = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LINK", "DOT", "AVAX", "LTC")

@@ -18,9 +18,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 
-from ingest.batch import Rejected
 from ingest.sources.containers import COLUMNAR, Piece
-from titan.errors import SourceError
+from titan.core.batch import Rejected
+from titan.core.errors import SourceError
 
 _BLANK_WITH_SPACES = re.compile(rb"^[ \t]+$", re.MULTILINE)
 

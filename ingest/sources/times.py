@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ingest.timeframes import Timeframe, timeframe_of_seconds
-from titan.errors import SourceError
+from titan.core.errors import SourceError
+from titan.core.timeframes import Timeframe, timeframe_of_seconds
 
 Microseconds = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

@@ -12,8 +12,9 @@ from time import perf_counter
 
 from tests.bench.history import History
 from tests.bench.memory import peak_memory
-from titan import backtest, evidence, walk
-from titan.database import connect
+from titan.core.database import connect
+from titan.lab import backtest, evidence
+from titan.lab import walk_forward as walk
 
 ROUNDS = 3
 FAST, SLOW = list(range(5, 55, 5)), list(range(60, 260, 20))

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from tests.bench.history import History, Rounds, print_ratio
-from titan.database import connect
+from titan.core.database import connect
 
 READS = 15
 MINUTES = 15

@@ -11,7 +11,7 @@ from typing import Any
 from tests.bench import rivals
 from tests.bench.history import History, Rounds, print_ratio
 from tests.bench.memory import peak_memory
-from titan.database import connect
+from titan.core.database import connect
 
 ROUNDS = 3
 TENFOLD_ROUNDS = 2

@@ -7,13 +7,13 @@ from time import perf_counter
 
 from expectations.gate import inspect
 from ingest import promotion
-from ingest.batch import Batch
-from ingest.clock import Clock, find_session
 from ingest.landing import land
 from ingest.sources.synthetic import synthetic_batch
-from ingest.timeframes import TIMEFRAMES
-from titan.database import Connection, connect
-from titan.migrate import migrate
+from titan.core.batch import Batch
+from titan.core.clock import Clock, find_session
+from titan.core.database import Connection, connect
+from titan.core.timeframes import TIMEFRAMES
+from titan.server.migrate import migrate
 
 ROUNDS = 5
 

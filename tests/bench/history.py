@@ -11,12 +11,12 @@ from typing import Any
 
 from ingest.promotion import promote
 from ingest.sources.synthetic import synthetic_batch
-from ingest.timeframes import parse_timeframe
 from tests.warehouse import create_database, use_database
-from titan import dbt
-from titan.database import connect
-from titan.migrate import migrate
-from titan.refresh import Refreshed, Step, refresh, refresh_model
+from titan.core.database import connect
+from titan.core.timeframes import parse_timeframe
+from titan.ops import dbt
+from titan.ops.refresh import Refreshed, Step, refresh, refresh_model
+from titan.server.migrate import migrate
 
 BATCH = 1_000_000
 TOUCHED = """

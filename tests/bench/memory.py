@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from titan.database import connect
+from titan.core.database import connect
 
 
 @contextmanager

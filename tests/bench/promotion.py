@@ -8,8 +8,8 @@ from typing import Any
 
 from ingest.promotion import promote
 from ingest.sources.synthetic import synthetic_batch
-from titan.database import Connection, connect
-from titan.migrate import migrate
+from titan.core.database import Connection, connect
+from titan.server.migrate import migrate
 
 ROUNDS = 5
 COPY_COLUMNS = "copy {} (instrument_id, timeframe, opened_at, closed_at, open, high, low, close, volume, quote_volume, trade_count, batch_id)"  # noqa: E501  # fmt: skip

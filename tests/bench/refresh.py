@@ -13,9 +13,9 @@ from time import perf_counter
 
 from tests.bench.history import History
 from tests.commands import TITAN
-from titan.database import connect
-from titan.refresh import refresh
-from titan.settings import REPOSITORY
+from titan.core.database import connect
+from titan.core.settings import REPOSITORY
+from titan.ops.refresh import refresh
 
 CYCLES = 200
 COMMANDS = 7

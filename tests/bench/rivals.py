@@ -17,8 +17,8 @@ import polars
 import talib
 from sqlalchemy import create_engine
 
-from titan.database import connect
-from titan.settings import Settings
+from titan.core.database import connect
+from titan.core.settings import Settings
 
 READ = """
 select instrument_id, closed_at, open, high, low, close, volume from bars.fct_bars

@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 import pandas
 
-from titan.database import connect
+from titan.core.database import connect
 
 warnings.simplefilter("ignore")
 import vectorbt  # noqa: E402

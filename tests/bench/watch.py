@@ -12,11 +12,11 @@ from typing import Any
 from tests.fast_clock import FastClock
 from tests.local_exchange import local_exchange
 from tests.warehouse import create_database, use_database
-from titan import dbt
-from titan.database import connect
-from titan.migrate import migrate
-from titan.refresh import refresh
-from titan.watch import Cycle, Watch
+from titan.core.database import connect
+from titan.ops import dbt
+from titan.ops.refresh import refresh
+from titan.ops.watch import Cycle, Watch
+from titan.server.migrate import migrate
 
 SYMBOLS = 20
 HISTORY = 1_440  # minutes before the first round

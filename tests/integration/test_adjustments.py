@@ -16,8 +16,8 @@ from ingest.adjustments import load_adjustments
 from ingest.sources.adjustments import Adjustment, read_adjustments
 from ingest.sources.files import FileOptions
 from tests.warehouse import BARS_ALONE, DATABASE, TEMPLATE, Row, Warehouse, create_database, instant, make_batch
-from titan.errors import SourceError, UsageError
-from titan.loads import load_files
+from titan.core.errors import SourceError, UsageError
+from titan.ops.loads import load_files
 
 LEFT_ALONE = BARS_ALONE
 

@@ -17,10 +17,10 @@ import pytest
 
 from tests.commands import titan
 from tests.warehouse import DATABASE, Row, Warehouse, instant, make_batch, separate_warehouse, use_database
-from titan import backtest, evidence
-from titan.database import connect
-from titan.errors import BuildError, UsageError
-from titan.loads import load_files
+from titan.core.database import connect
+from titan.core.errors import BuildError, UsageError
+from titan.lab import backtest, evidence
+from titan.ops.loads import load_files
 
 CROSSOVERS = ["ema_crossover_9_21", "sma_crossover_50_200"]
 SYMBOLS = ["BTC/USDT", "ETH/USDT", "SOL/USDT"]

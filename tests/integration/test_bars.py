@@ -13,7 +13,7 @@ from ingest.sources.files import FileOptions
 from tests import brute_force
 from tests.brute_force import Bar, Calendar
 from tests.warehouse import BARS_ALONE, Warehouse
-from titan.loads import load_files
+from titan.ops.loads import load_files
 
 LEFT_ALONE = BARS_ALONE
 

@@ -15,7 +15,7 @@ import pytest
 from tests import brute_force
 from tests.brute_force import UNPLANNED
 from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
-from titan.errors import GateError
+from titan.core.errors import GateError
 
 LEFT_ALONE = BARS_ALONE
 

@@ -14,7 +14,7 @@ from ingest.sources.adjustments import read_adjustments
 from ingest.sources.files import FileOptions
 from tests.conftest import SHARED
 from tests.warehouse import BARS_ALONE, Warehouse
-from titan.loads import load_files
+from titan.ops.loads import load_files
 
 LEFT_ALONE = BARS_ALONE
 

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.deletion import delete
 from tests.warehouse import BARS_ALONE, FEATURES_ALONE, Row, Warehouse, instant, make_batch
-from titan.database import connect
+from titan.core.database import connect
 
 LEFT_ALONE = BARS_ALONE
 START = instant("2024-01-01")

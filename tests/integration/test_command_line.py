@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from tests.commands import TITAN, titan
 from tests.warehouse import DATABASE, Warehouse, create_database
-from titan.cli import app
-from titan.settings import REPOSITORY, Settings
+from titan.cli.main import app
+from titan.core.settings import REPOSITORY, Settings
 
 CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
     f"2024-01-0{day},{day},{day},{day},{day},1\n" for day in range(1, 9)
@@ -72,7 +72,7 @@ SLOW = {"dbt", "great_expectations", "pandas", "pyarrow", "prefect", "ccxt", "ma
 def test_commands_import_nothing_slow_that_they_do_not_use(warehouse: Warehouse) -> None:
     script = f"""
 import sys
-from titan.cli import main
+from titan.cli.main import main
 for command in {QUICK}:
     sys.argv = ["titan", *command.split()]
     try:

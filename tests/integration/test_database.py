@@ -13,13 +13,13 @@ import pytest
 
 from tests.servers import temporary_server
 from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch
-from titan import migrate as migrations
-from titan.database import connect
-from titan.errors import DatabaseUnavailableError, MigrationError
-from titan.migrate import available, migrate
-from titan.run_lock import held
-from titan.server import EmbeddedServer
-from titan.settings import Settings
+from titan.core.database import connect
+from titan.core.errors import DatabaseUnavailableError, MigrationError
+from titan.core.settings import Settings
+from titan.ops.run_lock import held
+from titan.server import migrate as migrations
+from titan.server.embedded import EmbeddedServer
+from titan.server.migrate import available, migrate
 
 BARE = f"{DATABASE}_bare"
 LIMITS = {"statement_timeout": "10min", "idle_in_transaction_session_timeout": "4min"}

@@ -10,8 +10,8 @@ from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
 from ingest.sources.synthetic import synthetic_batch
 from tests.commands import titan
 from tests.warehouse import Warehouse
-from titan.errors import BuildError
-from titan.migrate import available
+from titan.core.errors import BuildError
+from titan.server.migrate import available
 
 
 def test_an_invocation_leaves_the_next_one_no_more_to_do(warehouse: Warehouse) -> None:

@@ -26,8 +26,9 @@ from tests.warehouse import (
     make_batch,
     use_database,
 )
-from titan import backtest, dbt, evidence
-from titan.errors import UsageError
+from titan.core.errors import UsageError
+from titan.lab import backtest, evidence
+from titan.ops import dbt
 
 START = instant("2021-01-01")
 SYMBOLS = ["AAA/USD", "BBB/USD", "CCC/USD"]

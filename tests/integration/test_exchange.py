@@ -11,9 +11,9 @@ from ingest.sources.exchange import ExchangeUnreachableError
 from tests.commands import titan
 from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
 from tests.warehouse import Warehouse
-from titan.errors import ExitCode, UsageError
-from titan.loads import LoadReport, load_exchange
-from titan.subscriptions import load_subscriptions
+from titan.core.errors import ExitCode, UsageError
+from titan.ops.loads import LoadReport, load_exchange
+from titan.ops.subscriptions import load_subscriptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 

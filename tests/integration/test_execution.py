@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ingest.batch import Batch, Market, empty_candles
-from ingest.timeframes import TIMEFRAMES
 from tests.warehouse import DATABASE, Warehouse, instant, microseconds, separate_warehouse, use_database
+from titan.core.batch import Batch, Market, empty_candles
+from titan.core.timeframes import TIMEFRAMES
 
 START = instant("2024-01-01")
 DAY = timedelta(days=1)

@@ -12,8 +12,8 @@ import pytest
 
 from ingest.sources.files import FileOptions
 from tests.warehouse import BARS_ALONE, Warehouse
-from titan.errors import SourceError, TitanError, UsageError
-from titan.loads import LoadReport, load_files
+from titan.core.errors import SourceError, TitanError, UsageError
+from titan.ops.loads import LoadReport, load_files
 
 LEFT_ALONE = BARS_ALONE
 

@@ -18,8 +18,8 @@ from expectations.settings import READABLE
 from ingest.promotion import Promoted
 from ingest.sources.files import FileOptions
 from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
-from titan.errors import GateError, TitanError, UsageError
-from titan.loads import LoadReport, load_files
+from titan.core.errors import GateError, TitanError, UsageError
+from titan.ops.loads import LoadReport, load_files
 
 LEFT_ALONE = BARS_ALONE
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ingest.batch import Batch, Market, empty_candles
-from ingest.timeframes import TIMEFRAMES
 from tests.warehouse import FEATURES_ALONE, Warehouse, microseconds
+from titan.core.batch import Batch, Market, empty_candles
+from titan.core.timeframes import TIMEFRAMES
 
 LEFT_ALONE = FEATURES_ALONE
 

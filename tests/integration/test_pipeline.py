@@ -19,17 +19,18 @@ import psycopg
 import pytest
 
 from ingest.load_batch import WRITER_LOCK
-from ingest.timeframes import TIMEFRAMES
 from tests.commands import TITAN, titan
 from tests.integration.test_command_line import CANDLES
 from tests.local_exchange import LocalExchange
 from tests.warehouse import Row, Warehouse, make_batch
-from titan import correlation, pipeline
-from titan.database import connect
-from titan.errors import BusyError, DatabaseUnavailableError, ExitCode
-from titan.pipeline import Progressed, Request, Step
-from titan.report import markdown
-from titan.run_lock import held
+from titan.core import correlation
+from titan.core.database import connect
+from titan.core.errors import BusyError, DatabaseUnavailableError, ExitCode
+from titan.core.timeframes import TIMEFRAMES
+from titan.ops import pipeline
+from titan.ops.pipeline import Progressed, Request, Step
+from titan.ops.report import markdown
+from titan.ops.run_lock import held
 
 RUN_ID = uuid4()
 
@@ -219,7 +220,7 @@ def test_a_refresh_whose_server_went_away_is_tried_again(warehouse: Warehouse, c
 def test_tests_whose_server_went_away_are_tried_again(
     warehouse: Warehouse, candles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from titan import dbt
+    from titan.ops import dbt
 
     invoke, calls = dbt.invoke, []
 

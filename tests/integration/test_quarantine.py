@@ -13,8 +13,8 @@ from ingest.quarantine import Selection
 from ingest.release import release
 from tests.commands import titan
 from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
-from titan.errors import UsageError
-from titan.loads import FileOptions, load_files
+from titan.core.errors import UsageError
+from titan.ops.loads import FileOptions, load_files
 
 LEFT_ALONE = BARS_ALONE
 

@@ -14,10 +14,10 @@ import pytest
 
 from tests.commands import titan
 from tests.warehouse import DATABASE, TEMPLATE, Row, Warehouse, create_database, instant, make_batch
-from titan import status
-from titan.migrate import migrate
-from titan.reconcile import Reconciled, reconcile
-from titan.refresh import needs_refresh
+from titan.ops import status
+from titan.ops.reconcile import Reconciled, reconcile
+from titan.ops.refresh import needs_refresh
+from titan.server.migrate import migrate
 
 NEW_YORK = ZoneInfo("America/New_York")
 HOUR = timedelta(hours=1)

@@ -17,12 +17,13 @@ import pytest
 
 from tests.commands import TITAN
 from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch, use_database
-from titan import dbt, output
-from titan.database import connect
-from titan.errors import BuildError, MigrationError
-from titan.migrate import available
-from titan.refresh import needs_refresh, refresh
-from titan.settings import REPOSITORY
+from titan.cli import output
+from titan.core.database import connect
+from titan.core.errors import BuildError, MigrationError
+from titan.core.settings import REPOSITORY
+from titan.ops import dbt
+from titan.ops.refresh import needs_refresh, refresh
+from titan.server.migrate import available
 
 START = instant("2024-01-01")
 WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%ops.refresh(%'"

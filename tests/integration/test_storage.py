@@ -9,9 +9,9 @@ import pytest
 
 from tests.commands import titan
 from tests.warehouse import Row, Warehouse, instant, make_batch
-from titan import storage
-from titan.errors import UsageError
-from titan.reconcile import reconcile
+from titan.core.errors import UsageError
+from titan.ops import storage
+from titan.ops.reconcile import reconcile
 
 START = instant("2024-01-01")
 NOW = instant("2024-01-22")

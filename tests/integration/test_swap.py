@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.warehouse import Warehouse
-from titan.database import Connection, connect
+from titan.core.database import Connection, connect
 
 SWAP = "select ops.swap_table('bars', 'sample', 'sample__new')"
 

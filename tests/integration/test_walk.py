@@ -15,9 +15,11 @@ from ingest.deletion import delete
 from tests.commands import titan
 from tests.integration.test_evidence import BARS, START, SYMBOLS, days, market, revise, rows_of, run, verify  # noqa: F401
 from tests.warehouse import Row, Warehouse, make_batch
-from titan import approval, backtest, dbt, walk
-from titan.errors import BusyError, UsageError
-from titan.walk import Fold, Plan
+from titan.core.errors import BusyError, UsageError
+from titan.lab import approval, backtest
+from titan.lab import walk_forward as walk
+from titan.lab.walk_forward import Fold, Plan
+from titan.ops import dbt
 
 GRID = {"slow": [10, 20], "fast": [3, 6]}  # in an order that is not that of jsonb
 PLAN = Plan(folds=3, train=100, embargo=5)

@@ -16,11 +16,13 @@ from tests.commands import TITAN, titan
 from tests.fast_clock import FastClock
 from tests.local_exchange import SINCE, Fault, LocalExchange
 from tests.warehouse import Warehouse
-from titan import correlation, output, refresh, watch
-from titan.database import connect
-from titan.errors import BuildError, BusyError, ExitCode
-from titan.run_lock import held
-from titan.watch import Backoff, Cycle, Watch
+from titan.cli import output
+from titan.core import correlation
+from titan.core.database import connect
+from titan.core.errors import BuildError, BusyError, ExitCode
+from titan.ops import refresh, watch
+from titan.ops.run_lock import held
+from titan.ops.watch import Backoff, Cycle, Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.properties.test_load_sequences import EXAMPLES, apply, builds, deletions, loads
 from tests.warehouse import BARS_ALONE, DATABASE, TEMPLATE, Warehouse, create_database, use_database
-from titan import dbt
-from titan.settings import REPOSITORY
+from titan.core.settings import REPOSITORY
+from titan.ops import dbt
 
 MODELS = {
     # A position is entered at a bar of one kind, once, and left at the next bar of another; open ones end at infinity.

@@ -17,8 +17,8 @@ from ingest.deletion import delete
 from tests.properties.test_load_sequences import EXAMPLES, SERIES, apply, edits, holidays, loads
 from tests.properties.test_memories import Project
 from tests.warehouse import DATABASE, Warehouse, create_database, instant, use_database
-from titan import dbt
-from titan.settings import REPOSITORY
+from titan.core.settings import REPOSITORY
+from titan.ops import dbt
 
 START = instant("2024-02-20")
 

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 
 from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch
-from titan.database import connect
-from titan.refresh import refresh
+from titan.core.database import connect
+from titan.ops.refresh import refresh
 
 IS_LONG = bool(os.environ.get("TITAN_SOAK"))
 READERS = 20

@@ -22,8 +22,8 @@ from ingest.adjustments import load_adjustments
 from ingest.deletion import delete
 from ingest.sources.files import FileOptions
 from tests.warehouse import DATABASE, Warehouse, create_database
-from titan import storage
-from titan.loads import load_files
+from titan.ops import storage
+from titan.ops.loads import load_files
 
 SEEDS = range(1_000) if os.environ.get("TITAN_SOAK") else (0, 1)
 NEW_YORK = ZoneInfo("America/New_York")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from expectations import PREDICATES
-from ingest.timeframes import TIMEFRAMES
 from tests.warehouse import Warehouse
+from titan.core.timeframes import TIMEFRAMES
 
 MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
 TABLES = {"incremental", "rollup"}

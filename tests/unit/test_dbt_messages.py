@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from titan.dbt import Invocation, NodeResult, reason
+from titan.ops.dbt import Invocation, NodeResult, reason
 
 MESSAGES = {
     "Database Error in model daily (dbt_project/models/bars/daily.sql)\n  deadlock detected\n"

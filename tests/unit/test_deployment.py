@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from titan.settings import REPOSITORY
+from titan.core.settings import REPOSITORY
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from email.utils import format_datetime
 
 import pytest
 
-from ingest.batch import Batch
 from ingest.sources import exchange as source
 from ingest.sources.calls import ATTEMPTS, ExchangeUnreachableError, RateLimitedError
 from ingest.sources.exchange import ExchangeSource
-from ingest.timeframes import TIMEFRAMES
 from tests.local_exchange import SINCE, Fault, LocalExchange
-from titan.errors import SourceError
-from titan.pipeline import may_pass
+from titan.core.batch import Batch
+from titan.core.errors import SourceError
+from titan.core.timeframes import TIMEFRAMES
+from titan.ops.pipeline import may_pass
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 

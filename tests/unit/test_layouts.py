@@ -8,7 +8,7 @@ import pytest
 
 from ingest.sources.layouts import prove_layout
 from ingest.sources.proofs import Data
-from titan.errors import SourceError
+from titan.core.errors import SourceError
 
 COUNT = 60
 OPENED = [str(1_704_067_200_000 + 3_600_000 * at) for at in range(COUNT)]

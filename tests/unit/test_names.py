@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ingest.sources.names import NameTells, given_name, read_name, split_symbol
-from ingest.timeframes import TIMEFRAMES, parse_timeframe
-from titan.errors import SourceError, UsageError
+from titan.core.errors import SourceError, UsageError
+from titan.core.timeframes import TIMEFRAMES, parse_timeframe
 
 
 @pytest.mark.parametrize(

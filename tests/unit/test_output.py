@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from titan import output
+from titan.cli import output
 
 HASH = "0123456789abcdef" * 4
 WALK: list[dict[str, Any]] = [{"bars": 1200, "sharpe": 1.23456789, "total_return": -0.12345678, "result_hash": HASH}]

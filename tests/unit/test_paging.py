@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.sources.paging import LEAST_REACH, Paging, RefusedError, Row, Span
-from titan.errors import SourceError
+from titan.core.errors import SourceError
 
 STEP = 3_600_000
 START = 500_000 * STEP

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ingest.batch import Batch
-from ingest.clock import Session
 from ingest.sources.containers import MOST_UNPACKED, find_files, open_pieces, shown
 from ingest.sources.files import FileOptions, SessionQuestion, read_file
-from titan.errors import SourceError, TitanError, UsageError
+from titan.core.batch import Batch
+from titan.core.clock import Session
+from titan.core.errors import SourceError, TitanError, UsageError
 
 CRYPTO = Session("CRYPTO", True, 7, "UTC", time(0), time(0))
 EQUITY = Session("EQUITY", False, 5, "America/New_York", time(9, 30), time(16))

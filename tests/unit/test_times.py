@@ -14,9 +14,9 @@ from ingest.sources.times import (
     read_times,
     to_utc,
 )
-from ingest.timeframes import TIMEFRAMES
 from tests.warehouse import instant, microseconds
-from titan.errors import SourceError
+from titan.core.errors import SourceError
+from titan.core.timeframes import TIMEFRAMES
 
 
 def read(*texts: str) -> list[int]:

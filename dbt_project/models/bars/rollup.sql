@@ -32,7 +32,7 @@ with aggregate as (
     {%- endfor %}
 )
 
--- What is frozen stands in the table, out of a refresh's reach (titan/storage.py).
+-- What is frozen stands in the table, out of a refresh's reach (titan/ops/storage.py).
 select * from (
     {{ finished_bars('aggregate') | indent(4) }}
 ) as bar

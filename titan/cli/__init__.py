@@ -1,0 +1,1 @@
+"""The command line: no logic, and imports where they are used."""

@@ -1,0 +1,57 @@
+"""The id of the run that this process works for: in its connections, its logs, and dbt's.
+
+A flow takes its own run's id, `TITAN_RUN_ID` may bring one from elsewhere; otherwise every process has a new one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+from titan.core.errors import UsageError
+
+VARIABLE = "TITAN_RUN_ID"
+_current: UUID | None = None
+
+
+def run_id() -> UUID:
+    """The id of the current run. Raises UsageError when TITAN_RUN_ID holds something else than a UUID."""
+    global _current
+    if _current is None:
+        try:
+            _current = UUID(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else uuid4()
+        except ValueError as error:
+            raise UsageError(f"{VARIABLE} is no UUID: {os.environ[VARIABLE]!r}") from error
+    return _current
+
+
+@contextmanager
+def run(identity: UUID) -> Iterator[None]:
+    """Work for the run with that id until the block ends."""
+    global _current
+    before, _current = _current, identity
+    try:
+        yield
+    finally:
+        _current = before
+
+
+def connection_options() -> str:
+    """libpq options that stamp whatever a connection writes with the run's id (ops.current_run)."""
+    return f"-c titan.run_id={run_id()}"
+
+
+@contextmanager
+def in_environment() -> Iterator[None]:
+    """Let every libpq connection of this process carry the id: dbt opens its own."""
+    before = os.environ.get("PGOPTIONS")
+    os.environ["PGOPTIONS"] = f"{before or ''} {connection_options()}".strip()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PGOPTIONS"]
+        else:
+            os.environ["PGOPTIONS"] = before

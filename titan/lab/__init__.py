@@ -1,0 +1,1 @@
+"""Backtests, walk-forward, evidence and approval."""

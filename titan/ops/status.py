@@ -1,0 +1,111 @@
+"""What is in the warehouse, series by series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from titan.core.database import Connection, records
+
+FIRST_QUERY = (
+    "select symbol, timeframe, opened_at, close, volume from marts.ohlcv where timeframe = '1D' "
+    "order by closed_at desc, symbol limit 5"
+)
+
+_STATUS = """
+select
+    instrument.instrument_id,
+    instrument.exchange,
+    instrument.market_type as market,
+    instrument.symbol,
+    observed.timeframe,
+    observed.timeframe = instrument.base_timeframe as is_base,
+    first_candle.opened_at as first_at,
+    last_candle.closed_at as last_at,
+    upper(observed.observed) as observed_until
+from raw.instrument as instrument
+inner join raw.observed as observed on instrument.instrument_id = observed.instrument_id
+cross join lateral (
+    select opened_at from raw.ohlcv
+    where ohlcv.instrument_id = observed.instrument_id and ohlcv.timeframe = observed.timeframe
+    order by closed_at limit 1
+) as first_candle
+cross join lateral (
+    select closed_at from raw.ohlcv
+    where ohlcv.instrument_id = observed.instrument_id and ohlcv.timeframe = observed.timeframe
+    order by closed_at desc limit 1
+) as last_candle
+order by instrument.exchange, instrument.market_type, instrument.symbol, observed.timeframe
+"""
+
+_BARS = """
+select
+    completeness.instrument_id,
+    completeness.timeframe,
+    (
+        select count(*) from bars.gap
+        where
+            gap.instrument_id = completeness.instrument_id
+            and gap.timeframe = completeness.timeframe
+            and gap.gap_kind <> 'outside_session'
+    ) as gaps,
+    completeness.no_trade_count + completeness.outage_count + completeness.not_fetched_count as missing,
+    completeness.completeness,
+    (select max(read_at) from ops.progress where consumer = 'bars.candle') as refreshed_at
+from bars.completeness
+"""
+
+# What readers would see late.
+_BEHIND = """
+select node as model, ranges as unread_changes, since, owed_build, failures, message, retry_at
+from ops.pending order by depth, node
+"""
+
+
+def series(connection: Connection) -> list[dict[str, Any]]:
+    """One row per series: its span, how far its source was observed, and what its bars have of it.
+
+    gaps, missing and completeness are those of the base candles; refreshed_at is when the bars last took in something new.
+    They are null for what is kept for cross-checks only, and before the first build.
+    """
+    rows = _rows(connection, _STATUS)
+    built: Any = connection.execute("select to_regclass('bars.completeness') is not null").fetchone()
+    found = {(row["instrument_id"], row["timeframe"]): row for row in _rows(connection, _BARS)} if built[0] else {}
+    for row in rows:
+        bars = found.get((row.pop("instrument_id"), row["timeframe"]), {})
+        for name in ("gaps", "missing", "completeness", "refreshed_at"):
+            row[name] = bars.get(name)
+    return rows
+
+
+def behind(connection: Connection) -> list[dict[str, Any]]:
+    """One row per model that is behind its parents, failed, or is to be declared by dbt: `titan refresh` sees to them."""
+    return _rows(connection, _BEHIND)
+
+
+def summary(connection: Connection) -> list[dict[str, Any]]:
+    """The mart that a newcomer queries first."""
+    return _rows(
+        connection,
+        """
+        select symbol, exchange, base_timeframe, last_price, change_1d, change_7d, change_30d, last_closed_at, gap_count
+        from marts.market_summary order by exchange, symbol limit 12
+        """,
+    )
+
+
+def first_query(connection: Connection) -> list[dict[str, Any]]:
+    """What FIRST_QUERY answers."""
+    return _rows(connection, FIRST_QUERY)
+
+
+def exchanges(connection: Connection) -> set[str]:
+    """The exchanges that the database has candles of."""
+    rows = connection.execute("select distinct exchange from raw.instrument where base_timeframe is not null").fetchall()
+    connection.commit()
+    return {str(row[0]) for row in rows}
+
+
+def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
+    rows = records(connection, query)
+    connection.commit()
+    return rows

@@ -1,0 +1,227 @@
+"""How much is kept and how: the columnstore and the retention that config.storage and config.retention ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+
+from ingest.load_batch import close_batch, open_batch
+from titan.core.database import Connection, records
+from titan.core.errors import UsageError
+from titan.core.log import Progress
+from titan.ops.refresh import needs_refresh
+
+_SEGMENTS = "instrument_id, timeframe"
+
+_SHOWN = """
+select
+    format('%%I.%%I', namespace.nspname, class.relname) as relation,
+    storage.columnstore_after,
+    {chunks}
+from (values ('raw.ohlcv'), ('bars.candle'), ('bars.rollup_stored'), ('features.bar_features')) as known (relation)
+inner join pg_class as class on class.oid = to_regclass(known.relation)
+inner join pg_namespace as namespace on class.relnamespace = namespace.oid
+left join config.storage as storage on known.relation = storage.relation
+order by 1
+"""
+_PLAIN = "1 as chunks, 0 as columnar_chunks, pg_total_relation_size(class.oid) as bytes"
+_CHUNKED = """
+    (
+        select count(*) from timescaledb_information.chunks
+        where hypertable_schema = nspname and hypertable_name = relname
+    ) as chunks,
+    (
+        select count(*) from timescaledb_information.chunks
+        where hypertable_schema = nspname and hypertable_name = relname and is_compressed
+    ) as columnar_chunks,
+    hypertable_size(class.oid) as bytes
+"""
+
+# The bars of continuous aggregates that are about to be frozen go into the table beside them. A refresh, by whomever, makes
+# aggregates anew of the candles that are left; it has no reach there.
+_FREEZE = """
+insert into bars.rollup_stored ({columns})
+select {columns}
+from bars.rollup as bar
+inner join raw.instrument as instrument using (instrument_id)
+inner join config.session as session using (session_id)
+where
+    session.is_24_7
+    and bar.closed_at <= date_trunc('day', %s::timestamptz, session.timezone)
+    and not exists (
+        select from ops.horizon as horizon
+        where horizon.instrument_id = bar.instrument_id and horizon.horizon_at >= bar.closed_at
+    )
+on conflict do nothing
+"""
+_BAR = (
+    "instrument_id", "timeframe", "opened_at", "closed_at", "open", "high", "low", "close", "volume", "quote_volume",
+    "trade_count", "price_factor", "bar_count", "missing_count", "is_partial",
+)  # fmt: skip
+
+# Each horizon, and the instant from which its candles are needed: null where all of them are, for want of a checkpoint. A
+# bar that is open at the horizon is made again of all its candles; a gap after it begins at the last bar before it.
+HORIZONS = """
+select
+    horizon.instrument_id,
+    horizon.timeframe,
+    horizon.horizon_at,
+    case when checkpoint.closed_at is not null or not timeframe.compute_features
+        then least(horizon.horizon_at, checkpoint.closed_at, last_bar.closed_at, open_bar.opened_at)
+    end as kept_from
+from ops.horizon as horizon
+inner join bars.dim_timeframe as timeframe on horizon.timeframe = timeframe.timeframe
+inner join raw.instrument as instrument on horizon.instrument_id = instrument.instrument_id
+inner join config.session as session on instrument.session_id = session.session_id
+left join lateral (
+    select features.closed_at from features.bar_features as features
+    where
+        features.instrument_id = horizon.instrument_id
+        and features.timeframe = horizon.timeframe
+        and features.closed_at < horizon.horizon_at
+        and features.checkpoint is not null
+    order by features.closed_at desc
+    limit 1
+) as checkpoint on timeframe.compute_features
+left join lateral (
+    select candle.closed_at from bars.candle as candle
+    where
+        candle.instrument_id = horizon.instrument_id
+        and candle.timeframe = horizon.timeframe
+        and candle.closed_at <= horizon.horizon_at
+        and candle.is_in_session
+    order by candle.closed_at desc
+    limit 1
+) as last_bar on true
+left join lateral (
+    select min(date_bin(make_interval(secs => duration_seconds), horizon.horizon_at, timestamptz 'epoch')) as opened_at
+    from bars.dim_timeframe
+    where is_intraday
+) as open_bar on session.is_24_7
+"""
+HAS_CHECKPOINTS = """
+select 1 from pg_attribute
+where attrelid = to_regclass('features.bar_features') and attname = 'checkpoint' and not attisdropped
+"""
+
+
+@dataclass
+class Stored:
+    """What was done: chunks converted, by table, and candles dropped, with the horizon up to which they are gone."""
+
+    converted: dict[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    horizon_at: datetime | None = None
+
+
+def show(connection: Connection) -> list[dict[str, Any]]:
+    """One row per table of candles, rollups and features: what is asked for, its chunks, and its size in bytes."""
+    has_chunks = engine(connection) != "postgres"
+    rows = records(connection, _SHOWN.format(chunks=_CHUNKED if has_chunks else _PLAIN), {})
+    connection.commit()
+    return rows
+
+
+def apply(connection: Connection, now: datetime, progress: Progress = lambda text: None) -> Stored:
+    """Do what config.storage and config.retention ask for.
+
+    Raises UsageError where the engine cannot, or a model has not read yet what would be dropped.
+    """
+    done = Stored()
+    _drop(connection, now, done, progress)
+    _convert(connection, now, done, progress)
+    return done
+
+
+def engine(connection: Connection) -> str:
+    """What the server can do: postgres, apache (TimescaleDB) or community."""
+    row: Any = connection.execute("select ops.engine()").fetchone()
+    connection.commit()
+    return str(row[0])
+
+
+def _convert(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
+    wanted: list[Any] = connection.execute("select relation, %s - columnstore_after from config.storage", (now,)).fetchall()
+    connection.commit()
+    if wanted and engine(connection) != "community":
+        raise UsageError(
+            "config.storage asks for the columnstore, which only TimescaleDB's Community edition has",
+            hint="delete from config.storage, or use a server of that edition",
+        )
+    for relation, older_than in wanted:
+        name = sql.SQL(relation)
+        with connection.transaction():
+            connection.execute(
+                sql.SQL(
+                    "alter table {} set (timescaledb.enable_columnstore = true, timescaledb.segmentby = {}, "
+                    "timescaledb.orderby = 'closed_at')"
+                ).format(name, sql.Literal(_SEGMENTS))
+            )
+        chunks: list[Any] = connection.execute(
+            "select format('%%I.%%I', chunk_schema, chunk_name) from timescaledb_information.chunks "
+            "where format('%%I.%%I', hypertable_schema, hypertable_name) = %s and range_end <= %s and not is_compressed "
+            "order by range_end",
+            (relation, older_than),
+        ).fetchall()
+        connection.commit()
+        for (chunk,) in chunks:
+            progress(f"{relation}: converting {chunk}")
+            with connection.transaction():
+                connection.execute("select compress_chunk(%s::regclass)", (chunk,))
+            done.converted[relation] = done.converted.get(relation, 0) + 1
+
+
+def _drop(connection: Connection, now: datetime, done: Stored, progress: Progress) -> None:
+    """Drop the candles of less than a day that are older than config.retention keeps them.
+
+    The bars made of them are frozen by ops.horizon in the same transaction. The last ones before it stay, from where a walk
+    over the series is taken up (docs/features.md): 256 at most, or all while it has no checkpoint.
+    """
+    wanted: Any = connection.execute("select %s - candles_for from config.retention", (now,)).fetchone()
+    connection.commit()
+    if wanted is None:
+        return
+    if needs_refresh(connection):
+        raise UsageError(
+            "some models have changes to read, which may be of candles to be dropped", hint="titan refresh, then again"
+        )
+    if not connection.execute(HAS_CHECKPOINTS).fetchone():
+        raise UsageError("features.bar_features was not built by this release", hint="titan refresh, then again")
+    connection.commit()
+    has_aggregates = engine(connection) == "community"
+    progress("dropping old candles")
+    with connection.transaction():
+        connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+        batch_id = open_batch(connection, "retention", "config.retention", None, now, {"candles_before": str(wanted[0])})
+        if has_aggregates:
+            columns = sql.SQL(", ").join(map(sql.Identifier, _BAR))
+            connection.execute(sql.SQL(_FREEZE).format(columns=columns), (wanted[0],))
+        # A local midnight: no day has a part of its candles. It never moves back.
+        connection.execute(
+            """
+            insert into ops.horizon as standing (instrument_id, timeframe, horizon_at)
+            select instrument.instrument_id, instrument.base_timeframe, date_trunc('day', %s::timestamptz, session.timezone)
+            from raw.instrument as instrument
+            inner join config.session as session on instrument.session_id = session.session_id
+            inner join config.timeframe as timeframe on instrument.base_timeframe = timeframe.timeframe
+            where timeframe.is_intraday
+            on conflict (instrument_id) do update set horizon_at = excluded.horizon_at
+                where standing.horizon_at < excluded.horizon_at
+            """,
+            (wanted[0],),
+        )
+        horizons: list[Any] = connection.execute(HORIZONS).fetchall()
+        for instrument_id, timeframe, horizon_at, kept_from in horizons:
+            for relation in ("raw.ohlcv", "bars.candle"):
+                # Literals: chunks are pruned by constants alone. Before null there is nothing.
+                dropped = connection.execute(
+                    sql.SQL("delete from {} where instrument_id = {} and timeframe = {} and closed_at < {}").format(
+                        sql.SQL(relation), sql.Literal(instrument_id), sql.Literal(timeframe), sql.Literal(kept_from)
+                    )
+                ).rowcount
+                done.dropped += dropped if relation == "raw.ohlcv" else 0
+            done.horizon_at = max(horizon_at, done.horizon_at or horizon_at)
+        close_batch(connection, batch_id, rows_deleted=done.dropped)

@@ -1,0 +1,440 @@
+"""Follow the series of config.subscription: ask each when its next candle is due, load it, refresh, say what is fresh.
+
+One process does it for a warehouse. It outlives a lost server and a lost exchange, and ends when it is told to.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, Protocol
+
+import psycopg
+
+from ingest.sources.calls import RateLimitedError
+from titan.core.correlation import run_id
+from titan.core.database import Connection, connect
+from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
+from titan.core.log import event
+from titan.ops.refresh import Build, Refreshed, build_by_dbt, project_files, refresh
+from titan.ops.run_lock import RunLock
+from titan.ops.subscriptions import NOTHING, Exchanges, Loaded, Series, load_series, subscribed
+
+log = logging.getLogger("titan.watch")
+
+TICK = 10  # seconds after which it looks again for what others loaded or configured
+FIRST_DELAY = 2.0  # seconds after a close at which an exchange is asked whose usual delay nobody knows
+SHORTEST_DELAY, LONGEST_DELAY = 0.25, 30.0
+LONGEST_PAUSE = 60.0  # seconds, of an exchange or a server that does not answer
+FIRST_REFUSED, LONGEST_REFUSED = 30.0, 3600.0  # seconds, of a series that an exchange refuses, and of what dbt cannot build
+PRUNED_EVERY = 3600  # seconds
+
+
+class Stopped(Exception):  # noqa: N818 (no error: somebody wants it to end)
+    """The process is to end."""
+
+
+class Clock(Protocol):
+    """Time as it passes here."""
+
+    def now(self) -> datetime:
+        """The present instant."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass. Raises Stopped as soon as the process is to end."""
+
+    def check(self) -> None:
+        """Raises Stopped if the process is to end."""
+
+
+class WallClock:
+    """The machine's clock; SIGTERM and SIGINT stop it, a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def now(self) -> datetime:
+        """The present instant."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass. Raises Stopped as soon as the process is to end."""
+        self._stopped.wait(max(seconds, 0))
+        self.check()
+
+    def check(self) -> None:
+        """Raises Stopped if the process is to end."""
+        if self._stopped.is_set():
+            raise Stopped
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Listen to SIGTERM and SIGINT until the block ends."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def stop(number: int, _frame: object) -> None:
+            self._stopped.set()
+            signal.signal(number, before[signal.Signals(number)])
+
+        for number in before:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class Cycle:
+    """What one round did: how many series it asked, what of them got in, what was refreshed, and up to when bars are fresh.
+
+    fresh: by timeframe, the close that every asked series of it has reached, and how many of all have. lost: why the server
+    could not be used. Times are UTC, seconds are those of the machine.
+    """
+
+    number: int
+    at: datetime
+    asked: int = 0
+    inserted: int = 0
+    revised: int = 0
+    quarantined: int = 0
+    refreshed: Refreshed | None = None
+    failed: dict[str, TitanError] = field(default_factory=dict)
+    fresh: dict[str, datetime] = field(default_factory=dict)
+    remark: str | None = None
+    load_seconds: float = 0
+    refresh_seconds: float = 0
+    next_at: datetime | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to say of it."""
+        has_refreshed = self.refreshed is not None and bool(self.refreshed.steps or self.refreshed.owed)
+        return not (self.asked or has_refreshed or self.failed or self.remark)
+
+
+@dataclass
+class Backoff:
+    """How long to wait after a failure: twice as long each time, up to a limit, and not in step with others."""
+
+    first: float
+    longest: float
+    failures: int = 0
+
+    def next(self) -> float:
+        """Seconds to wait after one more failure."""
+        self.failures += 1
+        return min(self.longest, self.first * 2.0 ** min(self.failures - 1, 20)) * random.uniform(0.75, 1.0)  # noqa: S311
+
+    def reset(self) -> None:
+        """It works again."""
+        self.failures = 0
+
+
+@dataclass
+class _Pace:
+    """When a series is asked next, and what it answered so far.
+
+    due: the close that it was asked for last; attempts: how often without that candle. is_quiet: whether a whole period went
+    by without one, so that its absence says nothing of the exchange.
+    """
+
+    newest: datetime | None
+    next_at: datetime
+    due: datetime | None = None
+    attempts: int = 0
+    is_quiet: bool = False
+    refused: Backoff = field(default_factory=lambda: Backoff(FIRST_REFUSED, LONGEST_REFUSED))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a series answered: the close that was due and how long that was ago, how often it was asked for that before."""
+
+    series: Series
+    due: datetime
+    newest: datetime | None
+    attempts: int
+    lateness: float
+    is_there: bool
+
+
+def _group_of(answer: _Answer) -> tuple[str, str]:
+    return answer.series.exchange, answer.series.timeframe
+
+
+class Delays:
+    """Seconds from a close until its candle is asked for, by exchange and timeframe: as short as the exchange allows."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, str], float] = {}
+        self._kept: dict[tuple[str, str], float] = {}
+
+    def of(self, series: Series) -> float:
+        """Seconds, of a series' exchange and timeframe."""
+        return self._seconds.get((series.exchange, series.timeframe), min(FIRST_DELAY, self._longest(series)))
+
+    def learn(self, answers: Sequence[_Answer]) -> None:
+        """Of one round. A candle that was not there yet makes the delay as long as it took; when all that were due had come,
+        it gets a little shorter.
+        """
+        for key, group in groupby(sorted(answers, key=_group_of), key=_group_of):
+            there = [answer for answer in group if answer.is_there]
+            late = [answer.lateness for answer in there if answer.attempts]
+            if not there or (not late and there[0].lateness > 2 * self.of(there[0].series)):
+                continue  # it was asked long after the close, which tells nothing
+            known, longest = self.of(there[0].series), self._longest(there[0].series)
+            self._seconds[key] = min(max(*late, known) if late else max(0.95 * known, SHORTEST_DELAY), longest)
+
+    def read(self, connection: Connection) -> None:
+        """Recall what an earlier process learnt."""
+        rows: Any = connection.execute("select exchange, timeframe, seconds from ops.exchange_delay").fetchall()
+        self._kept = {(exchange, timeframe): seconds for exchange, timeframe, seconds in rows}
+        self._seconds = self._kept | self._seconds
+
+    def keep(self, connection: Connection) -> None:
+        """Write down what has changed by more than a tenth."""
+        for (exchange, timeframe), seconds in self._seconds.items():
+            if abs(seconds - self._kept.get((exchange, timeframe), 0)) > 0.1 * seconds:
+                connection.execute(
+                    """
+                    insert into ops.exchange_delay (exchange, timeframe, seconds) values (%s, %s, %s)
+                    on conflict (exchange, timeframe) do update
+                    set seconds = excluded.seconds, learnt_at = clock_timestamp()
+                    """,
+                    (exchange, timeframe, seconds),
+                )
+                self._kept[exchange, timeframe] = seconds
+
+    @staticmethod
+    def _longest(series: Series) -> float:
+        return min(LONGEST_DELAY, series.period.seconds / 4)
+
+
+class Watch:
+    """Rounds over the series, one after the other, over one connection that is opened again when it is lost."""
+
+    def __init__(self, clock: Clock, build: Build | None = None) -> None:
+        self._clock = clock
+        self._exchanges = Exchanges(clock.sleep)
+        self._delays = Delays()
+        self._paces: dict[tuple[str, str, str], _Pace] = {}
+        self._pauses: dict[str, tuple[Backoff, datetime]] = {}
+        self._builds = _PatientBuild(clock, build or build_by_dbt(lambda text: clock.check()))
+        self._lock = RunLock("watch", "watch")
+        self._connection: Connection | None = None
+        self._lost = Backoff(1, LONGEST_PAUSE)
+        self._pruned_at: datetime | None = None
+        self._has_told_of_nothing = False
+        self.cycles = 0
+
+    def run(self, tell: Callable[[Cycle], None], most_cycles: int | None = None) -> None:
+        """Go on until the clock is stopped, or so many rounds had something to do; tell of each of those.
+
+        Raises BusyError where somebody else watches, MigrationError where the database is not of this checkout, and
+        DatabaseUnavailableError where there is no server to begin with.
+        """
+        self._lock.acquire()
+        outcome = "failed"
+        try:
+            while most_cycles is None or self.cycles < most_cycles:
+                cycle = self._cycle()
+                if not cycle.is_idle:
+                    self.cycles += 1
+                    tell(cycle)
+                if cycle.next_at:
+                    self._clock.sleep((cycle.next_at - self._clock.now()).total_seconds())
+            outcome = "done"
+        except Stopped:
+            outcome = "done"
+        finally:
+            self._end(outcome)
+
+    def _end(self, outcome: str) -> None:
+        try:
+            self._lock.execute(
+                "update ops.run set finished_at = clock_timestamp(), outcome = %(outcome)s where run_id = %(run_id)s",
+                outcome=outcome,
+                run_id=run_id(),
+            )
+        except (TitanError, psycopg.Error) as error:
+            event(log, "end not recorded", logging.WARNING, error=str(error))
+        self._lock.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _cycle(self) -> Cycle:
+        """One round: what is due is asked for and loaded, what is behind is refreshed."""
+        cycle = Cycle(self.cycles + 1, self._clock.now())
+        try:
+            connection = self._connected()
+            series = subscribed(connection)
+            self._meet(series, cycle)
+            if due := [one for one in series if self._is_due(one, cycle.at)]:
+                self._load(connection, due, cycle)
+            self._refresh(connection, cycle)
+            self._prune(connection, cycle.at)
+            self._lost.reset()
+            cycle.next_at = self._next_at(series, cycle)
+        except (DatabaseUnavailableError, psycopg.OperationalError) as error:
+            self._lose(error, cycle)
+        return cycle
+
+    def _connected(self) -> Connection:
+        self._lock.acquire()  # again, where the server let go of it
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(autocommit=True)
+            self._delays.read(self._connection)
+        return self._connection
+
+    def _lose(self, error: Exception, cycle: Cycle) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        told = error if isinstance(error, TitanError) else DatabaseUnavailableError(str(error).strip().splitlines()[0])
+        cycle.failed["database"] = told
+        wait = self._lost.next()
+        event(log, "server lost", logging.WARNING, error=str(told), wait=round(wait, 1))
+        cycle.next_at = self._clock.now() + timedelta(seconds=wait)
+
+    def _meet(self, series: Sequence[Series], cycle: Cycle) -> None:
+        """Ask at once for what is new in config.subscription; forget what was taken out."""
+        self._paces = {one.key: self._paces.get(one.key) or _Pace(newest=one.reached, next_at=cycle.at) for one in series}
+        if not series and not self._has_told_of_nothing:
+            cycle.remark = NOTHING
+        self._has_told_of_nothing = not series
+
+    def _is_due(self, series: Series, now: datetime) -> bool:
+        _, until = self._pauses.get(series.exchange, (None, now))
+        return until <= now and self._paces[series.key].next_at <= now
+
+    def _next_at(self, series: Sequence[Series], cycle: Cycle) -> datetime:
+        wanted = [
+            max(self._paces[one.key].next_at, self._pauses[one.exchange][1] if one.exchange in self._pauses else cycle.at)
+            for one in series
+        ]
+        return min([*wanted, cycle.at + timedelta(seconds=TICK)])
+
+    # --- loading ----------------------------------------------------------------------------------------------------------
+
+    def _load(self, connection: Connection, due: Sequence[Series], cycle: Cycle) -> None:
+        begun = time.monotonic()
+        loaded = load_series(connection, due, self._exchanges, cycle.at, lambda text: self._clock.check())
+        cycle.load_seconds = time.monotonic() - begun
+        cycle.asked = len(due)
+        cycle.inserted = sum(batch.inserted for batch in loaded.report.promoted)
+        cycle.revised = sum(batch.revised for batch in loaded.report.promoted)
+        cycle.quarantined = loaded.report.quarantined
+        cycle.failed |= {str(one): error for one, error in loaded.failed.items()}
+        answers = [self._answer(one, loaded.newest.get(one), cycle.at) for one in due if one not in loaded.failed]
+        self._delays.learn(answers)
+        for answer in answers:
+            self._follow(answer, cycle.at)
+            if answer.newest:
+                fresh = cycle.fresh.setdefault(answer.series.timeframe, answer.newest)
+                cycle.fresh[answer.series.timeframe] = min(fresh, answer.newest)
+        for one, error in loaded.failed.items():
+            self._put_off(one, error, loaded, cycle.at)
+        self._pause(due, loaded, cycle.at)
+        self._delays.keep(connection)
+
+    def _answer(self, series: Series, newest: datetime | None, now: datetime) -> _Answer:
+        """Whether a series had the candle that was due."""
+        pace, period = self._paces[series.key], series.period
+        known = newest or pace.newest
+        due = period.last_close(now, known) if known else period.last_close(now)
+        attempts = pace.attempts if pace.due == due else 0
+        return _Answer(series, due, newest, attempts, (now - due).total_seconds(), newest is not None and newest >= due)
+
+    def _follow(self, answer: _Answer, now: datetime) -> None:
+        """Decide when a series is asked next: for the next candle, or once more for this one."""
+        series, pace, delay = answer.series, self._paces[answer.series.key], self._delays.of(answer.series)
+        next_close = series.period.close_of(answer.due) + timedelta(seconds=delay)
+        again = now + timedelta(seconds=max(SHORTEST_DELAY, delay / 4) * 2.0 ** min(answer.attempts, 20))
+        pace.is_quiet = pace.is_quiet and answer.newest in (None, pace.newest)
+        is_given_up = answer.is_there or pace.is_quiet or again >= next_close
+        pace.is_quiet = not answer.is_there and is_given_up
+        pace.next_at = next_close if is_given_up else again
+        pace.due, pace.attempts = answer.due, 0 if answer.is_there else answer.attempts + 1
+        pace.newest = answer.newest or pace.newest
+        pace.refused.reset()
+
+    def _put_off(self, series: Series, error: TitanError, loaded: Loaded, now: datetime) -> None:
+        pace = self._paces[series.key]
+        if isinstance(error, UsageError):  # a market of which it did not know when it was opened?
+            self._exchanges.forget(series.exchange)
+        if series.exchange not in loaded.unreachable:  # the exchange answers: it is this one that it does not serve
+            pace.next_at = now + timedelta(seconds=pace.refused.next())
+
+    def _pause(self, due: Sequence[Series], loaded: Loaded, now: datetime) -> None:
+        """Leave exchanges alone that cannot be reached, for as long as they ask to, or twice as long each time."""
+        for exchange in {one.exchange for one in due}:
+            error = loaded.unreachable.get(exchange)
+            if error is None:
+                self._pauses.pop(exchange, None)
+                continue
+            backoff, _ = self._pauses.get(exchange, (Backoff(1, LONGEST_PAUSE), now))
+            wait = backoff.next()
+            if isinstance(error, RateLimitedError):
+                wait = max(wait, LONGEST_PAUSE if error.seconds is None else error.seconds)
+            self._pauses[exchange] = backoff, self._clock.now() + timedelta(seconds=wait)
+            event(log, "exchange left alone", logging.WARNING, exchange=exchange, seconds=round(wait, 1), error=str(error))
+
+    # --- refreshing -------------------------------------------------------------------------------------------------------
+
+    def _refresh(self, connection: Connection, cycle: Cycle) -> None:
+        begun = time.monotonic()
+        try:
+            cycle.refreshed = refresh(connection, lambda text: self._clock.check(), is_patient=True, build=self._builds)
+            cycle.failed |= {step.node: BuildError(step.reason) for step in cycle.refreshed.failed}
+        except BuildError as error:
+            if not self._builds.has_waited:
+                cycle.failed["dbt"] = error
+        cycle.refresh_seconds = time.monotonic() - begun
+
+    def _prune(self, connection: Connection, now: datetime) -> None:
+        if self._pruned_at is None or (now - self._pruned_at).total_seconds() >= PRUNED_EVERY:
+            connection.execute("select ops.prune_gate_results()")
+            self._pruned_at = now
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What dbt was asked for, over which files, what it said, and until when it is not asked the same again."""
+
+    asked: object
+    error: BuildError
+    until: datetime
+
+
+class _PatientBuild:
+    """dbt, which is not asked again at once for what it could not build, unless a file has changed since."""
+
+    def __init__(self, clock: Clock, build: Build) -> None:
+        self._clock, self._build = clock, build
+        self._backoff = Backoff(FIRST_REFUSED, LONGEST_REFUSED)
+        self._refused: _Refused | None = None
+        self.has_waited = False  # whether the last refusal was the one before, once more
+
+    def __call__(self, names: Sequence[str]) -> None:
+        """Raises BuildError where dbt fails, or has failed a while ago."""
+        asked = (tuple(names), project_files())
+        self.has_waited = False
+        if self._refused and self._refused.asked == asked and self._clock.now() < self._refused.until:
+            self.has_waited = True
+            raise self._refused.error
+        try:
+            self._build(names)
+        except BuildError as error:
+            self._refused = _Refused(asked, error, self._clock.now() + timedelta(seconds=self._backoff.next()))
+            raise
+        self._refused = None
+        self._backoff.reset()
