@@ -75,12 +75,12 @@ def approve(connection: Connection, strategy: str, *, by: str, reason: str) -> N
         _record(connection, strategy, status, "approved", by, reason)
 
 
-def activate(connection: Connection, strategy: str, *, by: str, reason: str, manifest: Any = None) -> bool:
+def activate(connection: Connection, strategy: str, *, by: str, reason: str) -> bool:
     """Make an approved strategy live; returns whether its signal was not in config.signal and had to be added.
 
     Raises UsageError where it is not approved, a signal of that name is another one, or it reads what is not stored.
     """
-    _refuse_unreadable(connection, strategy, manifest)
+    _refuse_unreadable(connection, strategy)
     with connection.transaction():
         _lock(connection)
         status = _status(connection, strategy, "active")
@@ -114,7 +114,7 @@ def activate(connection: Connection, strategy: str, *, by: str, reason: str, man
         return not is_signal
 
 
-def _refuse_unreadable(connection: Connection, strategy: str, manifest: Any) -> None:
+def _refuse_unreadable(connection: Connection, strategy: str) -> None:
     """A signal that names a missing indicator would stop the build of all signals."""
     _status(connection, strategy, "active")
     row = record(connection, "select * from lab.strategy where strategy = %s", (strategy,))
@@ -123,7 +123,7 @@ def _refuse_unreadable(connection: Connection, strategy: str, manifest: Any) -> 
         columns = ("type", "timeframe", "direction", "params", "execution")
         signal = jinja({"signal": strategy, **{name: row[name] for name in columns}})
         program = f"signal_program([{signal}], readable_features(enabled_features()))"
-        compile_inline(f"{program} | length if execute else enabled_features()", manifest)
+        compile_inline(f"{program} | length if execute else enabled_features()")
 
 
 def archive(connection: Connection, strategy: str, *, by: str, reason: str) -> None:

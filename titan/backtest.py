@@ -128,7 +128,7 @@ def stored_signal(connection: Connection, signal: str) -> dict[str, Any]:
     return row
 
 
-def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text: None, manifest: Any = None) -> Ran:
+def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text: None) -> Ran:
     """Try every combination on every instrument and keep what came of it in schema lab, in a transaction of its own.
 
     What the connection has begun before is committed.
@@ -140,7 +140,7 @@ def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     progress("compiling")
-    program = compile_program(wanted, trials, manifest)
+    program = compile_program(wanted, trials)
     with connection.transaction():
         see_one_state(connection)
         ranges = [
@@ -366,9 +366,7 @@ class Program:
         return hashlib.sha256(re.sub(r"\s+", " ", text).encode()).hexdigest()
 
 
-def compile_program(
-    wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any = None, *, is_checked: bool = False
-) -> Program:
+def compile_program(wanted: Wanted, trials: Mapping[int, dict[str, Value]], *, is_checked: bool = False) -> Program:
     """What computes these trials. Raises UsageError for parameters that make no sense whatever the others are.
 
     dbt asks the database about timeframes, on a connection of its own, unless they are checked already: within a transaction
@@ -390,7 +388,7 @@ def compile_program(
         ],
     }
     found = json.loads(
-        compile_inline(f"lab_statements({jinja(spec)}) if execute else lab_references()", manifest, is_checked)
+        compile_inline(f"lab_statements({jinja(spec)}) if execute else lab_references()", is_checked=is_checked)
     )
     return Program(
         [(name, statement) for name, statement in found["steps"]],
@@ -404,22 +402,17 @@ def jinja(value: Any) -> str:
     return f"fromjson('{text}')"
 
 
-def compile_inline(expression: str, manifest: Any = None, is_checked: bool = False) -> str:
+def compile_inline(expression: str, *, is_checked: bool = False) -> str:
     """What an expression of the project's macros renders to. Raises UsageError where a macro refuses a parameter."""
     try:
         compiled = dbt.invoke(
-            "compile",
-            [*(["--no-introspect"] if is_checked else []), "--inline", f"{{{{ {expression} }}}}"],
-            manifest=manifest,
+            "compile", [*(["--no-introspect"] if is_checked else []), "--inline", f"{{{{ {expression} }}}}"]
         )
     except BuildError as error:
         named = re.search(r"config\.signal, row '[^']*' \((.*?)\): (.*?)\. Correct the row", str(error), re.DOTALL)
         if named:
             raise UsageError(f"{named[1]}: {named[2]}") from error
         raise
-    finally:
-        if manifest is not None:  # dbt leaves it there when it fails, and then stumbles over the next
-            manifest.nodes.pop("sql_operation.titan.inline_query", None)
     return compiled.nodes[0].sql
 
 

@@ -51,9 +51,7 @@ class Verdict:
         return self.is_same_code and not (self.data or self.bars or self.events or self.trades or self.metrics)
 
 
-def verify(
-    connection: Connection, run_id: int, mode: str = "strict", progress: Progress = lambda text: None, manifest: Any = None
-) -> Verdict:
+def verify(connection: Connection, run_id: int, mode: str = "strict", progress: Progress = lambda text: None) -> Verdict:
     """Replay a run over exactly what it went over, and compare; nothing of the replay stays.
 
     mode: strict and warn compare hashes and results, trust the hashes alone, without computing the results again. Raises
@@ -62,7 +60,7 @@ def verify(
     if mode not in MODES:
         raise UsageError(f"there is no mode {mode!r}", hint=f"it is {', '.join(MODES)}")
     run = _replayable(connection, run_id)
-    program = _compiled(connection, run, progress, manifest)
+    program = _compiled(connection, run, progress)
     with connection.transaction(force_rollback=True):
         see_one_state(connection)
         return _replay(connection, run, program, mode, progress)[0]
@@ -76,7 +74,6 @@ def freeze(
     by: str,
     note: str,
     progress: Progress = lambda text: None,
-    manifest: Any = None,
 ) -> int:
     """Keep the bars and events of a trial (the best, if none is named) and return its number.
 
@@ -90,7 +87,7 @@ def freeze(
         raise UsageError(f"trial {trial} of run {run_id} was frozen by {frozen[0]['frozen_by']} at {frozen[0]['frozen_at']}")
     if not records(connection, "select from lab.trial where run_id = %s and trial = %s", (run_id, trial)):
         raise UsageError(f"run {run_id} has no trial {trial}", hint=f"titan backtest show {run_id} lists its best ones")
-    program = _compiled(connection, run, progress, manifest)
+    program = _compiled(connection, run, progress)
     try:
         with connection.transaction():
             see_one_state(connection)
@@ -164,13 +161,13 @@ def _replayable(connection: Connection, run_id: int) -> dict[str, Any]:
     return run
 
 
-def _compiled(connection: Connection, run: Mapping[str, Any], progress: Progress, manifest: Any) -> Program:
+def _compiled(connection: Connection, run: Mapping[str, Any], progress: Progress) -> Program:
     """What computes the run today. Outside of transactions: what is begun is committed."""
     trials = _trials(connection, run["run_id"])
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     progress("compiling")
-    return compile_program(wanted_of(run), trials, manifest)
+    return compile_program(wanted_of(run), trials)
 
 
 def _trials(connection: Connection, run_id: int) -> dict[int, Any]:

@@ -88,9 +88,7 @@ class Walked:
     computed: int
 
 
-def begin(
-    connection: Connection, wanted: Wanted, plan: Plan, progress: Progress = lambda text: None, manifest: Any = None
-) -> Begun:
+def begin(connection: Connection, wanted: Wanted, plan: Plan, progress: Progress = lambda text: None) -> Begun:
     """Check a walk-forward and record it, to go on with. Raises UsageError for what cannot be walked."""
     if plan.scheme not in SCHEMES:
         raise UsageError(f"there is no scheme {plan.scheme!r}", hint=f"it is {' or '.join(SCHEMES)}")
@@ -100,7 +98,7 @@ def begin(
         raise UsageError("the grid is empty: there is nothing to choose from", hint="give parameters, e.g. fast=5..50:5")
     trials = combinations(wanted)
     progress("compiling")
-    programs = _programs(wanted, trials, manifest)
+    programs = _programs(wanted, trials)
     if len(programs[0].refused) == len(trials):
         raise UsageError(f"no combination of the grid makes sense: {next(iter(programs[0].refused.values()))}")
     if connection.info.transaction_status == TransactionStatus.INTRANS:
@@ -157,15 +155,15 @@ def begin(
     return Begun(int(row[0]), programs, left_out)
 
 
-def _programs(wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any) -> dict[int, Program]:
+def _programs(wanted: Wanted, trials: Mapping[int, dict[str, Value]]) -> dict[int, Program]:
     """What chooses, and what judges one of the trials: what judges another differs in its parameters alone."""
-    choosing = compile_program(replace(wanted, ends="purged"), trials, manifest)
+    choosing = compile_program(replace(wanted, ends="purged"), trials)
     one = next((number for number in trials if number not in choosing.refused), None)
-    return {0: choosing} if one is None else {0: choosing, one: _judging(wanted, one, trials[one], manifest)}
+    return {0: choosing} if one is None else {0: choosing, one: _judging(wanted, one, trials[one])}
 
 
-def _judging(wanted: Wanted, trial: int, params: dict[str, Value], manifest: Any, *, is_checked: bool = False) -> Program:
-    return compile_program(replace(wanted, ends="closed"), {trial: params}, manifest, is_checked=is_checked)
+def _judging(wanted: Wanted, trial: int, params: dict[str, Value], *, is_checked: bool = False) -> Program:
+    return compile_program(replace(wanted, ends="closed"), {trial: params}, is_checked=is_checked)
 
 
 def _code_hash(programs: Mapping[int, Program]) -> str:
@@ -241,7 +239,6 @@ def go_on(
     connection: Connection,
     walk_id: int,
     progress: Progress = lambda text: None,
-    manifest: Any = None,
     programs: Mapping[int, Program] | None = None,
 ) -> Walked:
     """Walk the folds that are left, each in a transaction of its own, and sum up. What was walked before stays.
@@ -258,12 +255,10 @@ def go_on(
                 f"walk {walk_id} is being walked by another process",
                 hint="wait for it: titan backtest walks shows how far it is",
             )
-        return _go_on(connection, walk, dict(programs or {}), progress, manifest)
+        return _go_on(connection, walk, dict(programs or {}), progress)
 
 
-def _go_on(
-    connection: Connection, walk: Mapping[str, Any], programs: dict[int, Program], progress: Progress, manifest: Any
-) -> Walked:
+def _go_on(connection: Connection, walk: Mapping[str, Any], programs: dict[int, Program], progress: Progress) -> Walked:
     walk_id = walk["walk_id"]
     wanted = wanted_of(walk)
     trials = combinations(wanted)
@@ -276,7 +271,7 @@ def _go_on(
         told = f"fold {number} of {walk['folds']}"
         if not programs:
             progress(f"{told}: compiling")
-            programs = _programs(wanted, trials, manifest)
+            programs = _programs(wanted, trials)
             if _code_hash(programs) != walk["code_hash"]:
                 raise UsageError(
                     f"the SQL that computes walk {walk_id} is not what it was when it began", hint="begin a new one"
@@ -290,7 +285,6 @@ def _go_on(
                 number,
                 programs,
                 partial(_tell, progress, told),
-                manifest,
             )
         computed += 1
     with connection.transaction():
@@ -299,7 +293,7 @@ def _go_on(
         ).fetchone()
         if not is_over[0]:
             progress("summing up")
-            statement = compile_inline(f"walk_statement({walk_id}) if execute else lab_references()", manifest)
+            statement = compile_inline(f"walk_statement({walk_id}) if execute else lab_references()")
             connection.execute(statement.encode())
     return Walked(walk_id, walk["folds"], computed)
 
@@ -316,7 +310,6 @@ def _walk_fold(
     number: int,
     programs: dict[int, Program],
     progress: Progress,
-    manifest: Any,
 ) -> None:
     """Choose by the bars before, judge by the bars after, and record both."""
     see_one_state(connection)
@@ -358,7 +351,7 @@ def _walk_fold(
         ends="closed",
     )
     if trial not in programs:
-        programs[trial] = _judging(test, trial, kept[trial], manifest, is_checked=True)
+        programs[trial] = _judging(test, trial, kept[trial], is_checked=True)
     test_run_id = computed(test, {trial: kept[trial]}, programs[trial], "judging")
     connection.execute(
         sql.SQL(

@@ -24,7 +24,8 @@ from titan.correlation import run_id
 from titan.database import Connection, connect
 from titan.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.log import event
-from titan.refresh import Build, Refreshed, build_by_dbt, project_files, refresh
+from titan.project import project_files
+from titan.refresh import Build, Refreshed, build_by_dbt, refresh
 from titan.run_lock import RunLock
 from titan.subscriptions import NOTHING, Exchanges, Loaded, Series, load_series, subscribed
 

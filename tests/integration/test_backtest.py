@@ -266,8 +266,7 @@ def assert_runs_are_what_is_stored(real: Warehouse, *signals: str) -> None:
             backtest.Wanted(
                 stored["type"], stored["timeframe"], {name: [value] for name, value in stored["params"].items()},
                 stored["direction"], stored["execution"],
-            ),
-            manifest=real.manifest,
+            )
         )  # fmt: skip
         columns = (
             "instrument_id, account, bars, exposure, total_return, cagr, volatility, sharpe, sortino, calmar, "
@@ -418,7 +417,6 @@ def test_means_that_are_equal_stand_level(ruined: Warehouse) -> None:
     ran = backtest.run(
         ruined.connection,
         backtest.Wanted("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
-        manifest=ruined.manifest,
     )
     found: dict[tuple[int, int], list[tuple[int, int | None]]] = {}
     for fast, slow, entry_at, exit_at in ruined.query(
@@ -452,8 +450,7 @@ def test_two_debts_are_no_gain(ruined: Warehouse) -> None:
         backtest.Wanted(
             "ema_crossover", "1D", {"fast": [9], "slow": [21]}, "both", symbols=["GAP/USD", "LATE/USD"],
             since=instant("2024-03-01"),
-        ),
-        manifest=ruined.manifest,
+        )
     )  # fmt: skip
     (portfolio,) = ruined.query(
         "select total_return, maximum_drawdown, is_ruined from lab.portfolio_metric where run_id = %s", ran.run_id
@@ -515,9 +512,7 @@ def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest
     notices: list[str] = []
     with connect() as connection:
         connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
-        ran = backtest.run(
-            connection, backtest.Wanted("sma_crossover", "1D", {"fast": [2], "slow": [3]}), manifest=real.manifest
-        )
+        ran = backtest.run(connection, backtest.Wanted("sma_crossover", "1D", {"fast": [2], "slow": [3]}))
     plans = [json.loads(notice.partition("plan:")[2], strict=False)["Plan"] for notice in notices]
     nodes = [node for plan in plans for node in nodes_of(plan)]
     compared = sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in nodes)
@@ -547,7 +542,6 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
             until=until,
             costs={"fee_bps": 25},
         ),
-        manifest=real.manifest,
     )
     assert real.value("select costs from lab.run where run_id = %s", ran.run_id) == [
         {"exchange": "*", "market_type": "*", "fee_bps": 25, "slippage_bps": 5, "borrow_bps_per_day": 2}
@@ -568,9 +562,7 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
 
 
 def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
-    ran = backtest.run(
-        real.connection, backtest.Wanted("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}), manifest=real.manifest
-    )
+    ran = backtest.run(real.connection, backtest.Wanted("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}))
     assert ran.trials == 3
     ((reason, left_out),) = ran.refused.items()
     assert "slow" in reason
@@ -610,7 +602,7 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
 def test_what_cannot_be_run_is_said(real: Warehouse, wanted: dict[str, Any], message: str) -> None:
     whole: dict[str, Any] = {"type": "ema_crossover", "timeframe": "1D", "grid": {"fast": [9], "slow": [21]}, **wanted}
     with pytest.raises((UsageError, BuildError)) as refused:
-        backtest.run(real.connection, backtest.Wanted(**whole), manifest=real.manifest)
+        backtest.run(real.connection, backtest.Wanted(**whole))
     assert message in str(refused.value)
     assert isinstance(refused.value, UsageError)
     assert real.query("select relname from pg_class where relname like 'work%'") == []

@@ -28,12 +28,12 @@ def wanted_of(wanted: dict[str, Any]) -> backtest.Wanted:
 
 
 def begin(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    return walk.begin(warehouse.connection, wanted_of(wanted), plan, manifest=warehouse.manifest).walk_id
+    return walk.begin(warehouse.connection, wanted_of(wanted), plan).walk_id
 
 
 def walked(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    begun = walk.begin(warehouse.connection, wanted_of(wanted), plan, manifest=warehouse.manifest)
-    return walk.go_on(warehouse.connection, begun.walk_id, manifest=warehouse.manifest, programs=begun.programs).walk_id
+    begun = walk.begin(warehouse.connection, wanted_of(wanted), plan)
+    return walk.go_on(warehouse.connection, begun.walk_id, programs=begun.programs).walk_id
 
 
 def day(at: int) -> Any:
@@ -139,7 +139,10 @@ def test_every_fold_is_a_choice_and_a_run(market: Warehouse) -> None:  # noqa: F
     }
 
 
-def test_a_walk_is_the_same_twice_and_after_an_interruption(market: Warehouse) -> None:  # noqa: F811
+def test_a_walk_is_the_same_twice_and_after_an_interruption(
+    market: Warehouse,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def bytes_of(walk_id: int) -> list[Any]:
         return [
             market.value("select result_hash from lab.walk_metric where walk_id = %s", walk_id),
@@ -165,34 +168,37 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(market: Warehouse) -
     third = begin(market, plan)
     runs = market.value("select count(*) from lab.run")
     with pytest.raises(KeyboardInterrupt):
-        walk.go_on(market.connection, third, interrupted, market.manifest)
+        walk.go_on(market.connection, third, interrupted)
     market.close()  # as a killed process would
     assert market.value("select count(*) from lab.fold where walk_id = %s", third) == 1
     assert market.value("select count(*) from lab.run") == runs + 2
     assert market.query("select tablename from pg_tables where tablename like 'work_%'") == []
-    with closing(Warehouse(market.manifest)) as other:
+    with closing(Warehouse()) as other:
         other.query("begin")
         other.query("select from lab.walk where walk_id = %s for no key update", third)
         with pytest.raises(BusyError, match="is being walked by another process"):
-            walk.go_on(market.connection, third, manifest=market.manifest)
+            walk.go_on(market.connection, third)
         other.query("rollback")  # the server may take a moment to notice that a session ended
-    assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 2
+    assert walk.go_on(market.connection, third).computed == 2
     assert bytes_of(third) == bytes_of(first)
-    assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 0
+    assert walk.go_on(market.connection, third).computed == 0
 
     # So would code that changed, also where it only judges.
-    changed = dbt.parse_manifest()
+    changed = dbt.parse()
     fills = changed.macros["macro.titan.fill_walk"]
     assert "select max(bar.closed_at) into ends_at" in fills.macro_sql
     fills.macro_sql = fills.macro_sql.replace("max(bar.closed_at) into ends_at", "min(bar.closed_at) into ends_at")
-    with pytest.raises(UsageError, match="is not what it was when it began"):
-        walk.go_on(market.connection, begin(market, plan), manifest=changed)
+    begun = begin(market, plan)
+    with monkeypatch.context() as patch:
+        patch.setattr(dbt, "manifest", lambda project: changed)
+        with pytest.raises(UsageError, match="is not what it was when it began"):
+            walk.go_on(market.connection, begun)
 
     # Bars that changed meanwhile would make folds that do not belong together.
     fourth = begin(market, plan)
     revise(market, "AAA/USD", 10, 55)
     with pytest.raises(UsageError, match="have changed since it began"):
-        walk.go_on(market.connection, fourth, manifest=market.manifest)
+        walk.go_on(market.connection, fourth)
 
 
 def assert_no_choice_sees_its_test(market: Warehouse) -> None:  # noqa: F811
@@ -251,7 +257,7 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
             begin(market, plan, **wanted)
     assert market.value("select count(*) from lab.walk") == 0
     with pytest.raises(UsageError, match="there is no walk 7"):
-        walk.go_on(market.connection, 7, manifest=market.manifest)
+        walk.go_on(market.connection, 7)
     stock = [Row(day(at) + timedelta(hours=5), 50, "STOCK") for at in range(3, 60) if day(at).weekday() < 5]
     market.load(make_batch(stock, timeframe="1D", session="EQUITY"))
     for exchange, symbol, last in (("other", "AAA/USD", 60), ("synthetic", "BTC/USD", 60), ("test", "NEW/USD", 1)):
@@ -263,16 +269,11 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
     delete(market.connection, exchange="test", symbol="STOCK")
     market.refresh()
     plan = Plan(folds=5, train=20, embargo=2)
-    begun = walk.begin(
-        market.connection,
-        wanted_of({"grid": {"fast": [50], "slow": [90]}, "exchange": "test"}),
-        plan,
-        manifest=market.manifest,
-    )
+    begun = walk.begin(market.connection, wanted_of({"grid": {"fast": [50], "slow": [90]}, "exchange": "test"}), plan)
     assert begun.left_out == ["test spot NEW/USD"]
     idle = begun.walk_id
     with pytest.raises(UsageError, match="no trial has a sharpe to be chosen by"):
-        walk.go_on(market.connection, idle, manifest=market.manifest)
+        walk.go_on(market.connection, idle)
 
 
 def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # noqa: F811
@@ -292,7 +293,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
     with pytest.raises(UsageError, match="there is a strategy ours already"):
         approval.propose(market.connection, walk_id, "ours", **told)
     with pytest.raises(UsageError, match=r"ours is draft since .*, by me: it cannot become active"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
 
     market.query("update config.approval_threshold set least = 1000 where metric = 'sharpe'")
     market.query("update config.approval_threshold set least = -1000 where metric <> 'sharpe'")
@@ -308,7 +309,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
         approval.approve(market.connection, "ours", **told)
 
     with pytest.raises(UsageError, match="it reads the feature sma_"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
     (params,) = market.query("select params from lab.strategy")[0]
     for period in params.values():
         market.query(
@@ -320,9 +321,9 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
     market.refresh()
     market.query("insert into config.signal values ('ours', 'rsi_mean_revert', '1D', '{\"period\": 14}')")
     with pytest.raises(UsageError, match="has a row ours with other parameters"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
     market.query("delete from config.signal where signal = 'ours'")
-    assert approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+    assert approval.activate(market.connection, "ours", **told)
     # What was approved is live under whatever name, and nothing else is under its name.
     market.query("insert into config.signal select 'twin', type, timeframe, params from config.signal where signal = 'ours'")
     market.refresh()
@@ -336,7 +337,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
     approval.archive(market.connection, "ours", by="you", reason="over")
     assert market.query("select from marts.signal_feed where is_live") == []
     with pytest.raises(UsageError, match="ours is archived"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
     assert [
         (row["from_status"], row["to_status"], row["decided_by"], row["reason"])
         for row in approval.history(market.connection, "ours")

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from ingest.deletion import delete
 from tests.properties.test_load_sequences import EXAMPLES, SERIES, apply, edits, holidays, loads
-from tests.properties.test_memories import Project
 from tests.warehouse import DATABASE, Warehouse, create_database, instant, use_database
-from titan import dbt
 from titan.settings import REPOSITORY
 
 START = instant("2024-02-20")
@@ -87,19 +85,13 @@ HISTORY = [
 @given(
     history=st.lists(st.one_of(loads, loads, loads, edits, holidays), min_size=2, max_size=6), hours=st.integers(1, 24 * 30)
 )
-def test_nothing_that_had_closed_changes(repository: Project, small: str, history: list[Any], hours: int) -> None:
+def test_nothing_that_had_closed_changes(small: str, history: list[Any], hours: int) -> None:
     create_database(DATABASE, small)
-    with closing(Warehouse(repository.manifest)) as warehouse:
+    with closing(Warehouse()) as warehouse:
         for action in history:
             apply(warehouse, action)
         warehouse.refresh()
         assert_no_lookahead(warehouse, START + timedelta(hours=hours))
-
-
-@pytest.fixture
-def repository(manifest: Any) -> Project:
-    """The project as it is, in a form that a failing example can print."""
-    return Project(REPOSITORY, manifest)
 
 
 LEAKS = {
@@ -139,7 +131,7 @@ def test_a_planted_leak_is_caught(manifest: Any, small: str, tmp_path: Path, rel
     project = leaking_project(tmp_path, *LEAKS[relation])
     use_database(DATABASE)
     create_database(DATABASE, small)
-    with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
+    with closing(Warehouse(project)) as warehouse:
         for action in HISTORY:
             apply(warehouse, action)
         warehouse.refresh()
@@ -159,7 +151,7 @@ def test_an_order_that_fills_before_it_was_known_is_caught(manifest: Any, small:
     )
     use_database(DATABASE)
     create_database(DATABASE, small)
-    with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
+    with closing(Warehouse(project)) as warehouse:
         for action in HISTORY:
             apply(warehouse, action)
         warehouse.refresh()
