@@ -45,7 +45,9 @@ def propose(connection: Connection, walk_id: int, strategy: str, *, by: str, rea
             raise UsageError(f"{strategy!r} is no name for a strategy", hint="write it in small letters, digits and _")
         connection.execute(
             """
-            insert into lab.strategy
+            insert into lab.strategy (
+                strategy, walk_id, type, timeframe, direction, params, execution, params_hash
+            )
             select %s, walk.walk_id, walk.type, walk.timeframe, walk.direction, fold.params, walk.execution, fold.params_hash
             from lab.walk as walk
             inner join lab.fold as fold on walk.walk_id = fold.walk_id and walk.folds = fold.fold

@@ -14,14 +14,10 @@ from titan.backtest import Program, Range, compile_program, compute, require_run
 from titan.database import Connection, records
 from titan.errors import BusyError, TitanError, UsageError
 from titan.log import Progress
+from titan.metrics import METRICS, PORTFOLIO_METRICS
 
 TOLERANCE = 1e-10
 MODES = ("strict", "warn", "trust")
-
-METRICS = (
-    "total_return", "cagr", "volatility", "sharpe", "sortino", "calmar", "maximum_drawdown", "skewness", "kurtosis",
-    "probabilistic_sharpe", "deflated_sharpe", "trades", "win_rate", "profit_factor", "exposure",
-)  # fmt: skip
 
 
 class DifferenceError(TitanError):
@@ -111,7 +107,7 @@ def _keep(connection: Connection, run_id: int, trial: int, by: str, note: str, e
     )
     connection.execute(
         """
-        insert into lab.frozen_bar
+        insert into lab.frozen_bar (run_id, instrument_id, timeframe, closed_at, open, high, low, close, volume)
         select
             data.run_id, bar.instrument_id, bar.timeframe, bar.closed_at, bar.open, bar.high, bar.low, bar.close, bar.volume
         from lab.data as data
@@ -127,7 +123,10 @@ def _keep(connection: Connection, run_id: int, trial: int, by: str, note: str, e
     columns = ("instrument_id", "closed_at", "direction", "action", "fraction")
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into lab.frozen_event values (%s, %s, %s, %s, %s, %s, %s)",
+            """
+            insert into lab.frozen_event (run_id, trial, instrument_id, closed_at, direction, action, fraction)
+            values (%s, %s, %s, %s, %s, %s, %s)
+            """,
             [(run_id, trial, *(event[name] for name in columns)) for event in events],
         )
 
@@ -228,7 +227,7 @@ def _metrics(connection: Connection, numbers: Mapping[str, int]) -> list[dict[st
     for text, names in (
         (
             "select trial, null as symbol, {} from lab.portfolio_metric where run_id = {}",
-            METRICS,
+            PORTFOLIO_METRICS,
         ),
         (
             """
@@ -237,7 +236,7 @@ def _metrics(connection: Connection, numbers: Mapping[str, int]) -> list[dict[st
             inner join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
             where metric.run_id = {} and metric.account = 'realistic'
             """,
-            tuple(name for name in METRICS if name != "deflated_sharpe"),
+            METRICS,
         ),
     ):
         columns = sql.SQL(", ").join(sql.Identifier(name) for name in names)

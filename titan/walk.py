@@ -35,12 +35,9 @@ from titan.database import Connection, record, records
 from titan.errors import BusyError, UsageError
 from titan.locks import locked
 from titan.log import Progress
+from titan.metrics import CHOICES
 
 SCHEMES = ("anchored", "rolling")
-CHOICES = (
-    "sharpe", "sortino", "calmar", "total_return", "cagr", "maximum_drawdown", "profit_factor", "win_rate",
-    "probabilistic_sharpe", "deflated_sharpe",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

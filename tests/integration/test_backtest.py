@@ -485,11 +485,23 @@ def test_folds_after_a_ruin_do_not_compound_it(untouched: Warehouse) -> None:
             connection.execute(f"alter table {table} drop constraint {name}".encode())
         for fold, values in ((1, [1.5, -0.5]), (2, [-2, -2])):
             connection.execute(
-                "insert into lab.fold select 1, %s, null, now(), now(), now(), %s, %s, 1, '{}', '', 1, 1", (fold, fold, fold)
+                """
+                insert into lab.fold (
+                    walk_id, fold, train_from, train_until, test_from, test_until, run_id, test_run_id, trial, params,
+                    params_hash, in_sample, out_of_sample
+                )
+                select 1, %s, null, now(), now(), now(), %s, %s, 1, '{}', '', 1, 1
+                """,
+                (fold, fold, fold),
             )
             for at, value in enumerate(values):
                 connection.execute(
-                    "insert into lab.equity values (%s, 1, 1, %s, %s, %s, 1)",
+                    """
+                    insert into lab.equity (
+                        run_id, trial, instrument_id, closed_at, clean_equity, realistic_equity, realistic_hold_equity
+                    )
+                    values (%s, 1, 1, %s, %s, %s, 1)
+                    """,
                     (fold, instant("2024-01-01") + timedelta(days=2 * fold + at), value, value),
                 )
         rows = connection.execute(

@@ -140,7 +140,9 @@ analyze {{ work }}feature
 
 {#- Says by hashes what the run reads. -#}
 {% macro lab_data(work, spec, program) %}
-insert into lab.data
+insert into lab.data (
+    run_id, instrument_id, exchange, market_type, symbol, timeframe, first_closed_at, last_closed_at, bars, data_hash, feature_hash
+)
 select
     {{ spec.run }}, series.instrument_id, instrument.exchange, instrument.market_type, instrument.symbol, series.timeframe,
     series.first_closed_at, series.last_closed_at, series.bars,
@@ -325,12 +327,15 @@ traded as (
     group by trade.signal, trade.instrument_id, of_account.account
 )
 
-insert into lab.metric
+insert into lab.metric (
+    run_id, trial, instrument_id, account, first_closed_at, last_closed_at, bars,
+    {{ columns_of('', metrics('returns')) }},
+    {{ columns_of('', metrics('trades')) }}
+)
 select
     {{ spec.run }}, metric.signal::integer, metric.instrument_id, metric.account, metric.first_closed_at, metric.last_closed_at, metric.bars,
-    metric.exposure, metric.total_return, metric.cagr, metric.volatility, metric.sharpe, metric.sortino, metric.calmar,
-    metric.maximum_drawdown, metric.skewness, metric.kurtosis, metric.probabilistic_sharpe, coalesce(traded.trades, 0), traded.win_rate,
-    traded.profit_factor
+    {{ columns_of('metric', metrics('returns')) }},
+    coalesce(traded.trades, 0), traded.win_rate, traded.profit_factor
 from metric
 left join traded
     on metric.signal = traded.signal and metric.instrument_id = traded.instrument_id and metric.account = traded.account
@@ -415,11 +420,14 @@ select
     sharpe_deviation,
     backtest.expected_maximum_sharpe(coalesce(sharpe_deviation, 0), effective_trials) as expected_maximum_sharpe
 from effective;
-insert into lab.portfolio_metric
+insert into lab.portfolio_metric (
+    run_id, trial, first_closed_at, last_closed_at, bars,
+    {{ columns_of('', metrics('returns')) }}, deflated_sharpe,
+    {{ columns_of('', metrics('trades')) }}
+)
 select
-    {{ spec.run }}, metric.signal::integer, metric.first_closed_at, metric.last_closed_at, metric.bars, metric.exposure, metric.total_return,
-    metric.cagr, metric.volatility, metric.sharpe, metric.sortino, metric.calmar, metric.maximum_drawdown, metric.skewness, metric.kurtosis,
-    metric.probabilistic_sharpe,
+    {{ spec.run }}, metric.signal::integer, metric.first_closed_at, metric.last_closed_at, metric.bars,
+    {{ columns_of('metric', metrics('returns')) }},
     backtest.probabilistic_sharpe(
         metric.sharpe_per_bar, deflation.expected_maximum_sharpe, metric.bars, metric.skewness, metric.kurtosis
     ),
@@ -441,7 +449,7 @@ left join (
 
 
 {% macro lab_equity(work, spec) %}
-insert into lab.equity
+insert into lab.equity (run_id, trial, instrument_id, closed_at, clean_equity, realistic_equity, realistic_hold_equity)
 select {{ spec.run }}, best.trial, series.instrument_id, valued.closed_at, valued.clean_equity, valued.realistic_equity, valued.realistic_hold_equity
 from (
     select trial from lab.portfolio_metric
