@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from titan.backtest import compile_inline, jinja
+from titan.backtest import compile_inline, jinja, refuse
 from titan.database import Connection, record, records
 from titan.errors import TitanError, UsageError
 
@@ -124,8 +124,8 @@ def _refuse_unreadable(connection: Connection, strategy: str) -> None:
     if row is not None:
         columns = ("type", "timeframe", "direction", "params", "execution")
         signal = jinja({"signal": strategy, **{name: row[name] for name in columns}})
-        program = f"signal_program([{signal}], readable_features(enabled_features()))"
-        compile_inline(f"{program} | length if execute else enabled_features()")
+        program = f"signal_program([{signal}], readable_features(enabled_features()), goes_on=true)"
+        refuse(json.loads(compile_inline(f"tojson(first_refusal({program}) or none) if execute else enabled_features()")))
 
 
 def archive(connection: Connection, strategy: str, *, by: str, reason: str) -> None:

@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from titan import dbt
 from titan.database import Connection, record, records
-from titan.errors import BuildError, UsageError
+from titan.errors import UsageError
 from titan.log import Progress
 
 MOST_TRIALS = 10_000
@@ -390,6 +390,7 @@ def compile_program(wanted: Wanted, trials: Mapping[int, dict[str, Value]], *, i
     found = json.loads(
         compile_inline(f"lab_statements({jinja(spec)}) if execute else lab_references()", is_checked=is_checked)
     )
+    refuse(found["error"])
     return Program(
         [(name, statement) for name, statement in found["steps"]],
         {int(number): reason for number, reason in found["refused"].items()},
@@ -403,17 +404,15 @@ def jinja(value: Any) -> str:
 
 
 def compile_inline(expression: str, *, is_checked: bool = False) -> str:
-    """What an expression of the project's macros renders to. Raises UsageError where a macro refuses a parameter."""
-    try:
-        compiled = dbt.invoke(
-            "compile", [*(["--no-introspect"] if is_checked else []), "--inline", f"{{{{ {expression} }}}}"]
-        )
-    except BuildError as error:
-        named = re.search(r"config\.signal, row '[^']*' \((.*?)\): (.*?)\. Correct the row", str(error), re.DOTALL)
-        if named:
-            raise UsageError(f"{named[1]}: {named[2]}") from error
-        raise
-    return compiled.nodes[0].sql
+    """What an expression of the project's macros renders to. Raises BuildError where it cannot be rendered."""
+    flags = ["--no-introspect"] if is_checked else []
+    return dbt.invoke("compile", [*flags, "--inline", f"{{{{ {expression} }}}}"]).nodes[0].sql
+
+
+def refuse(refusal: Mapping[str, Any] | None) -> None:
+    """Raise UsageError for what the macro first_refusal found, if it found something."""
+    if refusal:
+        raise UsageError(f"{refusal['type']} {json.dumps(refusal['params'])}: {refusal['what']}")
 
 
 def _prepare(

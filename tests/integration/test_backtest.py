@@ -606,6 +606,12 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
         ({"costs": {"fee_bps": -1}}, "fee_bps is -1; it has to be at least 0"),
         ({"execution": {"stop_loss": 2}}, "'stop_loss' is 2, outside"),
         ({"execution": {"execution_timeframe": "1MO"}}, "execution_timeframe 1MO is longer than 1D"),
+        (
+            {"grid": {"fast": ["9"], "slow": [21]}},
+            'ema_crossover {"fast": "9", "slow": 21}: parameter \'fast\' is "9", not a number',
+        ),
+        ({"execution": {"pyramiding": 0}}, "no combination of the grid makes sense: parameter 'pyramiding' is 0, outside 1"),
+        ({"execution": {"pyramiding": "two"}}, "parameter 'pyramiding' is \"two\", not a number"),
         ({"execution": {"stop": 0.1}}, "execution has no 'stop'; it takes pyramiding"),
         ({"execution": {"pyramiding": 2, "fraction": 0.8}}, "is more than the account"),
         ({"grid": {"fast": list(range(2, 202)), "slow": list(range(2, 202))}}, "40,000 combinations; a run has 10,000"),

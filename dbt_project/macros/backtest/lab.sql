@@ -1,5 +1,6 @@
 {#-
-  The statements of titan backtest run, as JSON: {steps: [[step, sql], …], refused: {trial: reason}}. They run in one transaction, on unlogged
+  The statements of titan backtest run, as JSON: {steps: [[step, sql], …], refused: {trial: reason}, error: what no trial makes sense for, or null
+  (first_refusal)}. They run in one transaction, on unlogged
   tables and functions of schema lab that the last step drops (not temporary ones: those are closed to parallel workers). What is tried is
   in the statements, what it is tried on in tables that the caller fills: `range`, `signal`, `cost`, `delisting`.
 
@@ -10,10 +11,12 @@
   {% set work = 'lab.work_' ~ spec.run ~ '_' %}
   {% set grid = [] %}
   {% set refused = {} %}
-  {% for signal in signal_program(spec.signals, none, is_grid=true) %}
-    {% if signal.refusals %}{% do refused.update({signal.row.signal: signal.refusals[0]}) %}{% else %}{% do grid.append(signal) %}{% endif %}
+  {% set tried = signal_program(spec.signals, none, goes_on=true) %}
+  {% for signal in tried %}
+    {% if signal.refusals %}{% do refused.update({signal.row.signal: signal.refusals[0].what}) %}{% else %}{% do grid.append(signal) %}{% endif %}
   {% endfor %}
-  {% if not grid %}{{ return(tojson({'refused': refused, 'steps': []})) }}{% endif %}
+  {% set error = first_refusal(tried, only_fatal=true) or none %}
+  {% if error or not grid %}{{ return(tojson({'error': error, 'refused': refused, 'steps': []})) }}{% endif %}
   {% set needs = {} %}
   {% set timeframes = [] %}
   {% for signal in grid %}
@@ -31,7 +34,7 @@
     'signals': work ~ 'signal', 'events': work ~ 'event', 'bars': work ~ 'bar', 'costs': work ~ 'cost', 'fills': work ~ 'fill',
     'series': work ~ 'series', 'spans': work ~ 'span', 'instants': work ~ 'instant', 'delistings': work ~ 'delisting', 'observed': none
   } %}
-  {{ return(tojson({'refused': refused, 'steps': [
+  {{ return(tojson({'error': none, 'refused': refused, 'steps': [
     ['bars', lab_bars(work)],
     ['features', walk_function(program, work ~ 'walk', 'lab.nothing') ~ ';' ~ lab_features(work, program) ~ ';' ~ lab_data(work, spec, program)],
     ['signals', lab_events(work, grid, readable)],
