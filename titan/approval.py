@@ -125,7 +125,7 @@ def _refuse_unreadable(connection: Connection, strategy: str) -> None:
         columns = ("type", "timeframe", "direction", "params", "execution")
         signal = jinja({"signal": strategy, **{name: row[name] for name in columns}})
         program = f"signal_program([{signal}], readable_features(enabled_features()), goes_on=true)"
-        refuse(json.loads(compile_inline(f"tojson(first_refusal({program}) or none) if execute else enabled_features()")))
+        refuse(json.loads(compile_inline(f"tojson(first_refusal({program})) if execute else enabled_features()")))
 
 
 def archive(connection: Connection, strategy: str, *, by: str, reason: str) -> None:

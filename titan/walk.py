@@ -290,7 +290,7 @@ def _go_on(connection: Connection, walk: Mapping[str, Any], programs: dict[int, 
         ).fetchone()
         if not is_over[0]:
             progress("summing up")
-            statement = compile_inline(f"walk_statement({walk_id}) if execute else lab_references()")
+            statement = compile_inline(f"walk_forward_metrics({walk_id}) if execute else lab_references()")
             connection.execute(statement.encode())
     return Walked(walk_id, walk["folds"], computed)
 

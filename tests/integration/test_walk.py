@@ -185,7 +185,7 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(
 
     # So would code that changed, also where it only judges.
     changed = dbt.parse()
-    fills = changed.macros["macro.titan.fill_walk"]
+    fills = changed.macros["macro.titan.fill_rules"]
     assert "select max(bar.closed_at) into ends_at" in fills.macro_sql
     fills.macro_sql = fills.macro_sql.replace("max(bar.closed_at) into ends_at", "min(bar.closed_at) into ends_at")
     begun = begin(market, plan)

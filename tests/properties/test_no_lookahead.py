@@ -106,7 +106,7 @@ LEAKS = {
         "lead(features.{{ name }}) over series as {{ name }}_before",
     ),
     "backtest.fill": (
-        "macros/backtest/fill_walk.sql",
+        "macros/backtest/fill/inputs.sql",
         "    open bars for\n    select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close",
         "    open bars for\n    select bar.opened_at, bar.closed_at,\n"
         "      lead(bar.open, 1, bar.open) over (order by bar.closed_at) as open, bar.high, bar.low, bar.close",
@@ -145,7 +145,7 @@ def test_an_order_that_fills_before_it_was_known_is_caught(manifest: Any, small:
     """At the open of the bar whose close made it: cutting the input does not show it, since the bar closes as a whole."""
     project = leaking_project(
         tmp_path,
-        "macros/backtest/fill_walk.sql",
+        "macros/backtest/fill/orders.sql",
         "event.known_at <= opened_at then\n      is_wanted := false;\n      while event.known_at <= opened_at loop",
         "event.known_at <= closed_at then\n      is_wanted := false;\n      while event.known_at <= closed_at loop",
     )

@@ -1,6 +1,6 @@
 {#-
   The features of a bar as one program: what each enabled indicator declares, to be compiled into one PL/pgSQL function that walks a
-  series bar by bar (walk_function) and the columns made of what it returns (feature_columns).
+  series bar by bar (feature_loop) and the columns made of what it returns (feature_columns).
 
   An indicator is a macro `indicator_<kernel>(program)`. It takes its parameters (parameter), asks for what it is made of and says
   what it makes:

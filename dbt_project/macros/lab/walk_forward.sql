@@ -1,5 +1,5 @@
 {#- What a walk-forward came to out of sample, as a statement: lab.walk_equity says what its folds gave, one after the other. -#}
-{% macro walk_statement(walk_id) %}
+{% macro walk_forward_metrics(walk_id) %}
 with equity as (
     select * from lab.walk_equity where walk_id = {{ walk_id }}
 ),
