@@ -65,13 +65,13 @@ def approve(connection: Connection, strategy: str, *, by: str, reason: str) -> N
         status = _status(connection, strategy, "approved")
         below = [row for row in evidence(connection, strategy) if not row["is_reached"]]
         if below:
-            told = "; ".join(
+            missed = "; ".join(
                 f"{row['metric']} is {'not known' if row['value'] is None else format(row['value'], '.4g')}, "
                 f"below {row['least']:g}"
                 for row in below
             )
             raise NotApprovedError(
-                f"{strategy} is not approved: {told}",
+                f"{strategy} is not approved: {missed}",
                 hint="these are its results out of sample; config.approval_threshold has what is asked for",
             )
         _record(connection, strategy, status, "approved", by, reason)
@@ -172,13 +172,13 @@ def evidence(connection: Connection, strategy: str) -> list[dict[str, Any]]:
         connection,
         """
         select
-            threshold.metric, threshold.least, (of_walk.told ->> threshold.metric)::float8 as value,
-            coalesce((of_walk.told ->> threshold.metric)::float8 >= threshold.least, false) as is_reached,
-            of_walk.told ? threshold.metric as is_metric
+            threshold.metric, threshold.least, (of_walk.metrics ->> threshold.metric)::float8 as value,
+            coalesce((of_walk.metrics ->> threshold.metric)::float8 >= threshold.least, false) as is_reached,
+            of_walk.metrics ? threshold.metric as is_metric
         from lab.strategy as strategy
         inner join lab.walk_metric as metric on strategy.walk_id = metric.walk_id
         cross join lateral (
-            select to_jsonb(metric) - array['walk_id', 'first_closed_at', 'last_closed_at', 'result_hash'] as told
+            select to_jsonb(metric) - array['walk_id', 'first_closed_at', 'last_closed_at', 'result_hash'] as metrics
         ) as of_walk
         cross join config.approval_threshold as threshold
         where strategy.strategy = %s
@@ -199,18 +199,18 @@ def _lock(connection: Connection) -> None:
     connection.execute("lock table lab.approval in share row exclusive mode")
 
 
-def _status(connection: Connection, strategy: str, wanted: str) -> str:
-    """What the strategy is, if that may become what is wanted."""
+def _status(connection: Connection, strategy: str, target: str) -> str:
+    """What the strategy is, if that may become what is target."""
     row = record(
         connection, "select status, decided_at, decided_by from lab.strategy_status where strategy = %s", (strategy,)
     )
     if row is None:
         raise UsageError(f"there is no strategy {strategy}", hint="titan strategy propose makes one of a walk-forward")
     status = str(row["status"])
-    if wanted not in NEXT.get(status, ()):
+    if target not in NEXT.get(status, ()):
         raise UsageError(
             f"{strategy} is {status} since {row['decided_at']:%Y-%m-%d %H:%M}, by {row['decided_by']}: "
-            f"it cannot become {wanted}",
+            f"it cannot become {target}",
             hint=f"from there it can become {' or '.join(NEXT[status])}"
             if status in NEXT
             else "propose it under another name",

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from titan.backtest import Program, Range, compile_program, compute, require_run, see_one_state, some, wanted_of
+from titan.backtest import Program, Range, compile_program, compute, require_run, see_one_state, some, spec_of
 from titan.database import Connection, records
 from titan.errors import BusyError, TitanError, UsageError
 from titan.log import Progress
@@ -166,7 +166,7 @@ def _compiled(connection: Connection, run: Mapping[str, Any], progress: Progress
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     progress("compiling")
-    return compile_program(wanted_of(run), trials)
+    return compile_program(spec_of(run), trials)
 
 
 def _trials(connection: Connection, run_id: int) -> dict[int, Any]:
@@ -187,7 +187,7 @@ def _replay(
     ]
     replayed = compute(
         connection,
-        wanted_of(run),
+        spec_of(run),
         _trials(connection, run_id),
         ranges,
         program,
@@ -368,10 +368,10 @@ order by 1, 2, 3, 4, 5
 
 TRADES = """
 with was as (
-    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as told from lab.trade as trade where run_id = %(then)s
+    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as data from lab.trade as trade where run_id = %(then)s
 ),
 is_now as (
-    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as told from lab.trade as trade where run_id = %(now)s
+    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as data from lab.trade as trade where run_id = %(now)s
 )
 select
     trial,
@@ -379,8 +379,8 @@ select
     direction,
     entry_at,
     case
-        when was.told is null then 'only now'
-        when is_now.told is null then 'only then'
+        when was.data is null then 'only now'
+        when is_now.data is null then 'only then'
         else 'changed'
     end as what,
     was.exit_at as exit_then,
@@ -391,8 +391,8 @@ from was
 full join is_now using (trial, instrument_id, direction, entry_at)
 inner join bars.dim_instrument as instrument using (instrument_id)
 where
-    was.told is null
-    or is_now.told is null
+    was.data is null
+    or is_now.data is null
     or was.exit_at is distinct from is_now.exit_at
     or was.exit_reason is distinct from is_now.exit_reason
     or was.is_open <> is_now.is_open
@@ -419,8 +419,8 @@ def summary(verdict: Verdict) -> str:
         ("trades", len(verdict.trades)),
         ("metrics", len(verdict.metrics)),
     )
-    told = [name if name.startswith("the") else f"{count:,} {name}" for name, count in kinds if count]
-    return ", ".join(told) or "the same"
+    found = [name if name.startswith("the") else f"{count:,} {name}" for name, count in kinds if count]
+    return ", ".join(found) or "the same"
 
 
 # --- compare, leaderboard -------------------------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ def summary(verdict: Verdict) -> str:
 
 def compare(connection: Connection, first: tuple[int, int | None], second: tuple[int, int | None]) -> list[dict[str, Any]]:
     """Two trials beside each other: what was asked for, what they stood on, what they came to. Raises UsageError."""
-    sides = [_told(connection, run_id, trial) for run_id, trial in (first, second)]
+    sides = [_side(connection, run_id, trial) for run_id, trial in (first, second)]
     return [
         {"what": name, "first": sides[0][name], "second": sides[1][name], "same": _same(sides[0][name], sides[1][name])}
         for name in sides[0]
@@ -440,7 +440,7 @@ def _same(first: Any, second: Any) -> str:
     return "yes" if (is_close(first, second) if both else first == second) else "no"
 
 
-def _told(connection: Connection, run_id: int, trial: int | None) -> dict[str, Any]:
+def _side(connection: Connection, run_id: int, trial: int | None) -> dict[str, Any]:
     run = require_run(connection, run_id)
     trial = trial if trial is not None else _best(connection, run_id)
     rows = records(

@@ -263,7 +263,7 @@ def assert_runs_are_what_is_stored(real: Warehouse, *signals: str) -> None:
         stored = backtest.stored_signal(real.connection, signal)
         ran = backtest.run(
             real.connection,
-            backtest.Wanted(
+            backtest.RunSpec(
                 stored["type"], stored["timeframe"], {name: [value] for name, value in stored["params"].items()},
                 stored["direction"], stored["execution"],
             )
@@ -416,7 +416,7 @@ def test_means_that_are_equal_stand_level(ruined: Warehouse) -> None:
     grid = {"fast": [2, 3, 5, 8, 10, 15, 20, 25], "slow": [30, 40, 50, 60, 100]}
     ran = backtest.run(
         ruined.connection,
-        backtest.Wanted("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
+        backtest.RunSpec("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
     )
     found: dict[tuple[int, int], list[tuple[int, int | None]]] = {}
     for fast, slow, entry_at, exit_at in ruined.query(
@@ -447,7 +447,7 @@ def test_two_debts_are_no_gain(ruined: Warehouse) -> None:
     """A portfolio of two shorts that gaps ruin has ended with the first, in a run as in the view of it, and says so."""
     ran = backtest.run(
         ruined.connection,
-        backtest.Wanted(
+        backtest.RunSpec(
             "ema_crossover", "1D", {"fast": [9], "slow": [21]}, "both", symbols=["GAP/USD", "LATE/USD"],
             since=instant("2024-03-01"),
         )
@@ -524,7 +524,7 @@ def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest
     notices: list[str] = []
     with connect() as connection:
         connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
-        ran = backtest.run(connection, backtest.Wanted("sma_crossover", "1D", {"fast": [2], "slow": [3]}))
+        ran = backtest.run(connection, backtest.RunSpec("sma_crossover", "1D", {"fast": [2], "slow": [3]}))
     plans = [json.loads(notice.partition("plan:")[2], strict=False)["Plan"] for notice in notices]
     nodes = [node for plan in plans for node in nodes_of(plan)]
     compared = sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in nodes)
@@ -545,7 +545,7 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
     since, until = instant("2021-01-01"), instant("2022-01-01")
     ran = backtest.run(
         real.connection,
-        backtest.Wanted(
+        backtest.RunSpec(
             "ema_crossover",
             "1D",
             {"fast": [9], "slow": [21]},
@@ -574,7 +574,7 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
 
 
 def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
-    ran = backtest.run(real.connection, backtest.Wanted("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}))
+    ran = backtest.run(real.connection, backtest.RunSpec("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}))
     assert ran.trials == 3
     ((reason, left_out),) = ran.refused.items()
     assert "slow" in reason
@@ -620,7 +620,7 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
 def test_what_cannot_be_run_is_said(real: Warehouse, wanted: dict[str, Any], message: str) -> None:
     whole: dict[str, Any] = {"type": "ema_crossover", "timeframe": "1D", "grid": {"fast": [9], "slow": [21]}, **wanted}
     with pytest.raises((UsageError, BuildError)) as refused:
-        backtest.run(real.connection, backtest.Wanted(**whole))
+        backtest.run(real.connection, backtest.RunSpec(**whole))
     assert message in str(refused.value)
     assert isinstance(refused.value, UsageError)
     assert real.query("select relname from pg_class where relname like 'work%'") == []

@@ -73,7 +73,7 @@ def market(manifest: Any, days: str) -> Iterator[Warehouse]:
 
 
 def run(warehouse: Warehouse, **wanted: Any) -> int:
-    asked = backtest.Wanted(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
+    asked = backtest.RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
     return backtest.run(warehouse.connection, asked).run_id
 
 

@@ -17,22 +17,22 @@ from tests.integration.test_evidence import BARS, START, SYMBOLS, days, market, 
 from tests.warehouse import Row, Warehouse, make_batch
 from titan import approval, backtest, dbt, walk
 from titan.errors import BusyError, UsageError
-from titan.walk import Fold, Plan
+from titan.walk import Fold, WalkPlan
 
 GRID = {"slow": [10, 20], "fast": [3, 6]}  # in an order that is not that of jsonb
-PLAN = Plan(folds=3, train=100, embargo=5)
+PLAN = WalkPlan(folds=3, train=100, embargo=5)
 
 
-def wanted_of(wanted: dict[str, Any]) -> backtest.Wanted:
-    return backtest.Wanted(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
+def spec_of(wanted: dict[str, Any]) -> backtest.RunSpec:
+    return backtest.RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
 
 
-def begin(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    return walk.begin(warehouse.connection, wanted_of(wanted), plan).walk_id
+def begin(warehouse: Warehouse, plan: WalkPlan = PLAN, **wanted: Any) -> int:
+    return walk.begin(warehouse.connection, spec_of(wanted), plan).walk_id
 
 
-def walked(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    begun = walk.begin(warehouse.connection, wanted_of(wanted), plan)
+def walked(warehouse: Warehouse, plan: WalkPlan = PLAN, **wanted: Any) -> int:
+    begun = walk.begin(warehouse.connection, spec_of(wanted), plan)
     return walk.go_on(warehouse.connection, begun.walk_id, programs=begun.programs).walk_id
 
 
@@ -43,16 +43,16 @@ def day(at: int) -> Any:
 @pytest.mark.parametrize(
     ("plan", "expected"),
     [
-        (Plan(folds=3, train=100, embargo=5), [(None, 95, 100, 166), (None, 161, 166, 232), (None, 227, 232, 300)]),
+        (WalkPlan(folds=3, train=100, embargo=5), [(None, 95, 100, 166), (None, 161, 166, 232), (None, 227, 232, 300)]),
         (
-            Plan("rolling", folds=2, train=100, test=50, embargo=0),
+            WalkPlan("rolling", folds=2, train=100, test=50, embargo=0),
             [(None, 100, 100, 150), (50, 150, 150, 300)],
         ),
-        (Plan(folds=2), [(None, 97, 100, 200), (None, 197, 200, 300)]),
-        (Plan("rolling", folds=2, test=60), [(None, 177, 180, 240), (60, 237, 240, 300)]),
+        (WalkPlan(folds=2), [(None, 97, 100, 200), (None, 197, 200, 300)]),
+        (WalkPlan("rolling", folds=2, test=60), [(None, 177, 180, 240), (60, 237, 240, 300)]),
     ],
 )
-def test_folds_lie_one_after_the_other(plan: Plan, expected: list[tuple[int | None, int, int, int]]) -> None:
+def test_folds_lie_one_after_the_other(plan: WalkPlan, expected: list[tuple[int | None, int, int, int]]) -> None:
     times = [day(at) for at in range(1, BARS + 1)]
     plan = walk.fitted(plan, BARS)
     row = {
@@ -68,14 +68,14 @@ def test_folds_lie_one_after_the_other(plan: Plan, expected: list[tuple[int | No
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (Plan(folds=4, train=100, test=60), "4 folds of 60 bars after 100 to choose by do not fit: there are 300 bars"),
-        (Plan(folds=1, train=400), "1 folds of 1 bars after 400 to choose by do not fit"),
-        (Plan(folds=400), "400 folds of 1 bars"),
-        (Plan(folds=3, train=50, embargo=49), "an embargo of 49 bars swallows the 50 bars that a fold chooses by"),
-        (Plan(folds=0), "one fold at least"),
+        (WalkPlan(folds=4, train=100, test=60), "4 folds of 60 bars after 100 to choose by do not fit: there are 300 bars"),
+        (WalkPlan(folds=1, train=400), "1 folds of 1 bars after 400 to choose by do not fit"),
+        (WalkPlan(folds=400), "400 folds of 1 bars"),
+        (WalkPlan(folds=3, train=50, embargo=49), "an embargo of 49 bars swallows the 50 bars that a fold chooses by"),
+        (WalkPlan(folds=0), "one fold at least"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_refused(plan: Plan, message: str) -> None:
+def test_a_plan_that_does_not_fit_is_refused(plan: WalkPlan, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         walk.fitted(plan, BARS)
 
@@ -133,7 +133,7 @@ def test_every_fold_is_a_choice_and_a_run(market: Warehouse) -> None:  # noqa: F
     assert metric[2] == pytest.approx(returns.mean() / returns.std(ddof=1) * numpy.sqrt(365), rel=1e-9)
     assert metric[3] == pytest.approx((equity / peaks - 1).min(), rel=1e-9)
     assert metric[4] == market.value("select count(*) from lab.trade where run_id = any (%s)", tests)
-    assert {row["param"]: row["folds"] for row in walk.told(market.connection, walk_id)["stability"]} == {
+    assert {row["param"]: row["folds"] for row in walk.report(market.connection, walk_id)["stability"]} == {
         "fast": 3,
         "slow": 3,
     }
@@ -157,7 +157,7 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(
             ),
         ]
 
-    plan = Plan("rolling", folds=3, train=100, embargo=5, metric="total_return")
+    plan = WalkPlan("rolling", folds=3, train=100, embargo=5, metric="total_return")
     first, second = walked(market, plan), walked(market, plan)
     assert bytes_of(first) == bytes_of(second)
 
@@ -240,8 +240,8 @@ def assert_no_mixture_is_pooled(market: Warehouse) -> None:  # noqa: F811
     ):
         for attempt in (backtest.run, backtest.pool):
             with pytest.raises(UsageError, match=message):
-                attempt(market.connection, wanted_of(wanted))
-    assert backtest.pool(market.connection, wanted_of({"symbols": ["AAA/USD"], "exchange": "Other"}))[1] == []
+                attempt(market.connection, spec_of(wanted))
+    assert backtest.pool(market.connection, spec_of({"symbols": ["AAA/USD"], "exchange": "Other"}))[1] == []
 
 
 def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
@@ -249,9 +249,9 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
         ({"grid": {}}, PLAN, "the grid is empty"),
         ({"grid": {"fast": [20], "slow": [10]}}, PLAN, "no combination of the grid makes sense"),
         ({"symbols": ["ZZZ/USD"]}, PLAN, "no bars of 1D of ZZZ/USD"),
-        ({}, Plan(folds=3, train=290, embargo=5, test=40), "do not fit: there are 300 bars"),
-        ({}, Plan(metric="volatility"), "'volatility' is nothing to choose by"),
-        ({}, Plan(scheme="random"), "there is no scheme 'random'"),
+        ({}, WalkPlan(folds=3, train=290, embargo=5, test=40), "do not fit: there are 300 bars"),
+        ({}, WalkPlan(metric="volatility"), "'volatility' is nothing to choose by"),
+        ({}, WalkPlan(scheme="random"), "there is no scheme 'random'"),
     ):
         with pytest.raises(UsageError, match=message):
             begin(market, plan, **wanted)
@@ -268,8 +268,8 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
         begin(market, symbols=[*SYMBOLS, "STOCK"])
     delete(market.connection, exchange="test", symbol="STOCK")
     market.refresh()
-    plan = Plan(folds=5, train=20, embargo=2)
-    begun = walk.begin(market.connection, wanted_of({"grid": {"fast": [50], "slow": [90]}, "exchange": "test"}), plan)
+    plan = WalkPlan(folds=5, train=20, embargo=2)
+    begun = walk.begin(market.connection, spec_of({"grid": {"fast": [50], "slow": [90]}, "exchange": "test"}), plan)
     assert begun.left_out == ["test spot NEW/USD"]
     idle = begun.walk_id
     with pytest.raises(UsageError, match="no trial has a sharpe to be chosen by"):
