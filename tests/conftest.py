@@ -83,12 +83,12 @@ def server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def manifest(server: None) -> Any:
-    """dbt's manifest, read once, and a template database that is migrated and built, empty."""
+    """dbt's manifest, as invocations of this process share it, and a template database that is migrated and built, empty."""
     use_database(DATABASE)
     create_database(DATABASE)
     migrate()
-    read = dbt.parse_manifest()
-    with closing(Warehouse(read)) as warehouse:
+    read = dbt.manifest()
+    with closing(Warehouse()) as warehouse:
         warehouse.refresh()
         warehouse.query("truncate ops.build")
     create_database(TEMPLATE, DATABASE)
@@ -102,7 +102,7 @@ def small(manifest: Any) -> str:
     """The name of a template of the few SMALL_TIMEFRAMES, migrated and built, for histories with many builds."""
     use_database(DATABASE)  # the manifest knows the name of its database
     create_database(DATABASE, TEMPLATE)
-    with closing(Warehouse(manifest)) as warehouse:
+    with closing(Warehouse()) as warehouse:
         warehouse.query("delete from config.timeframe where timeframe <> all (%s)", SMALL_TIMEFRAMES)
         # Half hours of the night are loaded as well.
         warehouse.query("delete from config.expectation where expectation = 'outside_session_share'")
@@ -130,7 +130,7 @@ def warehouse(manifest: Any, request: pytest.FixtureRequest) -> Iterator[Warehou
     """An empty warehouse, migrated and built. It leaves alone the schemas that the test's module says."""
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
-    warehouse = Warehouse(manifest)
+    warehouse = Warehouse()
     warehouse.left_alone = getattr(request.module, "LEFT_ALONE", [])
     yield warehouse
     warehouse.close()
@@ -142,7 +142,7 @@ def untouched(manifest: Any) -> Iterator[Warehouse]:
     name = f"{DATABASE}_untouched"
     create_database(name, TEMPLATE)
     use_database(name)
-    warehouse = Warehouse(manifest)
+    warehouse = Warehouse()
     assert warehouse.connection
     use_database(DATABASE)
     yield warehouse
@@ -151,14 +151,14 @@ def untouched(manifest: Any) -> Iterator[Warehouse]:
 
 @pytest.fixture
 def quick_builds(manifest: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """dbt works from the manifest that is read already, and tests bars alone: for tests of runs, not of models."""
+    """dbt tests bars alone: for tests of runs, not of models."""
     if request.node.get_closest_marker("builds_everything"):
         return
     invoke = dbt.invoke
 
     def quickly(command: str, arguments: Sequence[str] = (), **options: Any) -> dbt.Invocation:
         selection = ["--select", "path:dbt_project/models/bars"] if command == "test" else []
-        return invoke(command, [*arguments, *selection], **{"manifest": manifest, **options})
+        return invoke(command, [*arguments, *selection], **options)
 
     monkeypatch.setattr(dbt, "invoke", quickly)
 

@@ -43,9 +43,8 @@ def _ours(history: History) -> tuple[float, dict[str, float]]:
     with connect() as connection:
         backtest.run(
             connection,
-            backtest.Wanted("sma_crossover", history.timeframe, {"fast": FAST, "slow": SLOW}),
+            backtest.RunSpec("sma_crossover", history.timeframe, {"fast": FAST, "slow": SLOW}),
             lambda name: moments.append((name, perf_counter())),
-            history.manifest,
         )
     ended = perf_counter()
     following = [moment for _, moment in moments[1:]] + [ended]
@@ -93,21 +92,21 @@ def _evidence(history: History) -> None:
     since = END - timedelta(days=3650)
     seconds = []
     with connect() as connection:
-        asked = backtest.Wanted("sma_crossover", history.timeframe, {"fast": [20], "slow": [100]}, since=since)
-        run_id = backtest.run(connection, asked, manifest=history.manifest).run_id
+        asked = backtest.RunSpec("sma_crossover", history.timeframe, {"fast": [20], "slow": [100]}, since=since)
+        run_id = backtest.run(connection, asked).run_id
         for _ in range(ROUNDS):
             begun = perf_counter()
-            verdict = evidence.verify(connection, run_id, manifest=history.manifest)
+            verdict = evidence.verify(connection, run_id)
             seconds.append(perf_counter() - begun)
         print(
             f"  verify of a run over {history.symbols} instruments of ten years of days: {median(seconds):.1f} s "
             f"({evidence.summary(verdict)})"
         )
-        asked = backtest.Wanted("sma_crossover", history.timeframe, {"fast": FAST[:5], "slow": SLOW})
+        asked = backtest.RunSpec("sma_crossover", history.timeframe, {"fast": FAST[:5], "slow": SLOW})
         with peak_memory() as peak:
             begun = perf_counter()
-            walked = walk.begin(connection, asked, walk.Plan(folds=8), manifest=history.manifest)
-            walk.go_on(connection, walked.walk_id, manifest=history.manifest, programs=walked.programs)
+            walked = walk.begin(connection, asked, walk.WalkPlan(folds=8))
+            walk.go_on(connection, walked.walk_id, programs=walked.programs)
             taken = perf_counter() - begun
     print(
         f"  walk-forward: 8 folds of {len(FAST[:5]) * len(SLOW)} sets over {history.symbols} instruments of "

@@ -51,7 +51,6 @@ class History:
     symbols: int = 20
     timeframe: str = "1D"
     prepare: str = ""  # SQL that runs before anything is loaded
-    manifest: Any = field(init=False)
     load_seconds: float = field(init=False)
     build_seconds: float = field(init=False)
 
@@ -66,7 +65,7 @@ class History:
         begun = perf_counter()
         self.load(end)
         self.load_seconds = perf_counter() - begun
-        self.manifest = dbt.parse_manifest()
+        dbt.manifest()  # reading the project is no part of a build
         begun = perf_counter()
         self.refresh()
         self.build_seconds = perf_counter() - begun
@@ -102,7 +101,7 @@ class History:
     def build(self, *arguments: str) -> dbt.Invocation:
         """A dbt run that has to succeed."""
         use_database(self.database)
-        result = dbt.invoke("run", arguments, manifest=self.manifest)
+        result = dbt.invoke("run", arguments)
         assert not result.failed, [(node.name, node.message) for node in result.failed]
         return result
 

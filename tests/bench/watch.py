@@ -13,7 +13,6 @@ from tests.fast_clock import FastClock
 from tests.local_exchange import local_exchange
 from tests.warehouse import create_database, use_database
 from titan.core.database import connect
-from titan.ops import dbt
 from titan.ops.refresh import refresh
 from titan.ops.watch import Cycle, Watch
 from titan.server.migrate import migrate
@@ -41,8 +40,7 @@ def main() -> None:
     use_database(DATABASE)
     migrate()
     with connect(autocommit=True) as connection:
-        manifest = dbt.parse_manifest()
-        refresh(connection, build=lambda names: _declare(manifest))
+        refresh(connection)
     clock = FastClock(BEGIN + timedelta(minutes=HISTORY))
     with local_exchange() as exchange:
         os.environ["TITAN_CCXT_BINANCE"] = exchange.ccxt_options()
@@ -67,11 +65,6 @@ def main() -> None:
 
         Watch(clock).run(tell, CYCLES + 1)
     assert sum(cycle.inserted for cycle in told[1:]) == SYMBOLS * CYCLES
-
-
-def _declare(manifest: Any) -> None:
-    result = dbt.invoke("run", manifest=manifest)
-    assert not result.failed, result.failed
 
 
 def _show(number: int, cycles: list[Cycle]) -> None:

@@ -165,7 +165,7 @@ def edited(manifest: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """One warehouse for all edits, each of a symbol of its own: they cost one build."""
     folder = tmp_path_factory.mktemp("actions")
     create_database(DATABASE, TEMPLATE)
-    warehouse = Warehouse(manifest)
+    warehouse = Warehouse()
 
     def act(text: str) -> None:
         load_adjustments(warehouse.connection, write(folder, f"{header}\n{text}\n"), symbol=None, exchange=None)

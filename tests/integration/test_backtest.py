@@ -263,11 +263,10 @@ def assert_runs_are_what_is_stored(real: Warehouse, *signals: str) -> None:
         stored = backtest.stored_signal(real.connection, signal)
         ran = backtest.run(
             real.connection,
-            backtest.Wanted(
+            backtest.RunSpec(
                 stored["type"], stored["timeframe"], {name: [value] for name, value in stored["params"].items()},
                 stored["direction"], stored["execution"],
-            ),
-            manifest=real.manifest,
+            )
         )  # fmt: skip
         columns = (
             "instrument_id, account, bars, exposure, total_return, cagr, volatility, sharpe, sortino, calmar, "
@@ -417,8 +416,7 @@ def test_means_that_are_equal_stand_level(ruined: Warehouse) -> None:
     grid = {"fast": [2, 3, 5, 8, 10, 15, 20, 25], "slow": [30, 40, 50, 60, 100]}
     ran = backtest.run(
         ruined.connection,
-        backtest.Wanted("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
-        manifest=ruined.manifest,
+        backtest.RunSpec("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
     )
     found: dict[tuple[int, int], list[tuple[int, int | None]]] = {}
     for fast, slow, entry_at, exit_at in ruined.query(
@@ -449,11 +447,10 @@ def test_two_debts_are_no_gain(ruined: Warehouse) -> None:
     """A portfolio of two shorts that gaps ruin has ended with the first, in a run as in the view of it, and says so."""
     ran = backtest.run(
         ruined.connection,
-        backtest.Wanted(
+        backtest.RunSpec(
             "ema_crossover", "1D", {"fast": [9], "slow": [21]}, "both", symbols=["GAP/USD", "LATE/USD"],
             since=instant("2024-03-01"),
-        ),
-        manifest=ruined.manifest,
+        )
     )  # fmt: skip
     (portfolio,) = ruined.query(
         "select total_return, maximum_drawdown, is_ruined from lab.portfolio_metric where run_id = %s", ran.run_id
@@ -488,11 +485,23 @@ def test_folds_after_a_ruin_do_not_compound_it(untouched: Warehouse) -> None:
             connection.execute(f"alter table {table} drop constraint {name}".encode())
         for fold, values in ((1, [1.5, -0.5]), (2, [-2, -2])):
             connection.execute(
-                "insert into lab.fold select 1, %s, null, now(), now(), now(), %s, %s, 1, '{}', '', 1, 1", (fold, fold, fold)
+                """
+                insert into lab.fold (
+                    walk_id, fold, train_from, train_until, test_from, test_until, run_id, test_run_id, trial, params,
+                    params_hash, in_sample, out_of_sample
+                )
+                select 1, %s, null, now(), now(), now(), %s, %s, 1, '{}', '', 1, 1
+                """,
+                (fold, fold, fold),
             )
             for at, value in enumerate(values):
                 connection.execute(
-                    "insert into lab.equity values (%s, 1, 1, %s, %s, %s, 1)",
+                    """
+                    insert into lab.equity (
+                        run_id, trial, instrument_id, closed_at, clean_equity, realistic_equity, realistic_hold_equity
+                    )
+                    values (%s, 1, 1, %s, %s, %s, 1)
+                    """,
                     (fold, instant("2024-01-01") + timedelta(days=2 * fold + at), value, value),
                 )
         rows = connection.execute(
@@ -515,9 +524,7 @@ def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest
     notices: list[str] = []
     with connect() as connection:
         connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
-        ran = backtest.run(
-            connection, backtest.Wanted("sma_crossover", "1D", {"fast": [2], "slow": [3]}), manifest=real.manifest
-        )
+        ran = backtest.run(connection, backtest.RunSpec("sma_crossover", "1D", {"fast": [2], "slow": [3]}))
     plans = [json.loads(notice.partition("plan:")[2], strict=False)["Plan"] for notice in notices]
     nodes = [node for plan in plans for node in nodes_of(plan)]
     compared = sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in nodes)
@@ -538,7 +545,7 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
     since, until = instant("2021-01-01"), instant("2022-01-01")
     ran = backtest.run(
         real.connection,
-        backtest.Wanted(
+        backtest.RunSpec(
             "ema_crossover",
             "1D",
             {"fast": [9], "slow": [21]},
@@ -547,7 +554,6 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
             until=until,
             costs={"fee_bps": 25},
         ),
-        manifest=real.manifest,
     )
     assert real.value("select costs from lab.run where run_id = %s", ran.run_id) == [
         {"exchange": "*", "market_type": "*", "fee_bps": 25, "slippage_bps": 5, "borrow_bps_per_day": 2}
@@ -568,9 +574,7 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
 
 
 def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
-    ran = backtest.run(
-        real.connection, backtest.Wanted("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}), manifest=real.manifest
-    )
+    ran = backtest.run(real.connection, backtest.RunSpec("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}))
     assert ran.trials == 3
     ((reason, left_out),) = ran.refused.items()
     assert "slow" in reason
@@ -602,6 +606,12 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
         ({"costs": {"fee_bps": -1}}, "fee_bps is -1; it has to be at least 0"),
         ({"execution": {"stop_loss": 2}}, "'stop_loss' is 2, outside"),
         ({"execution": {"execution_timeframe": "1MO"}}, "execution_timeframe 1MO is longer than 1D"),
+        (
+            {"grid": {"fast": ["9"], "slow": [21]}},
+            'ema_crossover {"fast": "9", "slow": 21}: parameter \'fast\' is "9", not a number',
+        ),
+        ({"execution": {"pyramiding": 0}}, "no combination of the grid makes sense: parameter 'pyramiding' is 0, outside 1"),
+        ({"execution": {"pyramiding": "two"}}, "parameter 'pyramiding' is \"two\", not a number"),
         ({"execution": {"stop": 0.1}}, "execution has no 'stop'; it takes pyramiding"),
         ({"execution": {"pyramiding": 2, "fraction": 0.8}}, "is more than the account"),
         ({"grid": {"fast": list(range(2, 202)), "slow": list(range(2, 202))}}, "40,000 combinations; a run has 10,000"),
@@ -610,7 +620,7 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
 def test_what_cannot_be_run_is_said(real: Warehouse, wanted: dict[str, Any], message: str) -> None:
     whole: dict[str, Any] = {"type": "ema_crossover", "timeframe": "1D", "grid": {"fast": [9], "slow": [21]}, **wanted}
     with pytest.raises((UsageError, BuildError)) as refused:
-        backtest.run(real.connection, backtest.Wanted(**whole), manifest=real.manifest)
+        backtest.run(real.connection, backtest.RunSpec(**whole))
     assert message in str(refused.value)
     assert isinstance(refused.value, UsageError)
     assert real.query("select relname from pg_class where relname like 'work%'") == []

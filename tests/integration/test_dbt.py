@@ -11,6 +11,7 @@ from ingest.sources.synthetic import synthetic_batch
 from tests.commands import titan
 from tests.warehouse import Warehouse
 from titan.core.errors import BuildError
+from titan.ops import dbt
 from titan.server.migrate import available
 
 
@@ -49,7 +50,7 @@ where namespace.nspname || '.' || class.relname = any (%s)
 def test_what_models_are_said_to_be_is_the_comment_of_what_stands(warehouse: Warehouse) -> None:
     """Of tables that no build has touched since, too; where nothing differs nothing is written."""
     said = {}
-    for model in (node for node in warehouse.manifest.nodes.values() if node.resource_type == "model"):
+    for model in (node for node in dbt.manifest().nodes.values() if node.resource_type == "model"):
         columns = {column.name: column.description for column in model.columns.values()}
         said |= {(f"{model.schema}.{model.alias}", name): text for name, text in {"": model.description, **columns}.items()}
     models = [relation for relation, column in said if not column]

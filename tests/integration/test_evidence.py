@@ -56,7 +56,7 @@ def days(manifest: Any) -> str:
     name = f"{DATABASE}_days"
     use_database(DATABASE)
     create_database(DATABASE, f"{DATABASE}_template")
-    with closing(Warehouse(manifest)) as warehouse:
+    with closing(Warehouse()) as warehouse:
         warehouse.left_alone = FEATURES_ALONE
         load_days(warehouse)
     create_database(name, DATABASE)
@@ -68,24 +68,22 @@ def market(manifest: Any, days: str) -> Iterator[Warehouse]:
     """A warehouse of its own with those days."""
     use_database(DATABASE)
     create_database(DATABASE, days)
-    with closing(Warehouse(manifest)) as warehouse:
+    with closing(Warehouse()) as warehouse:
         warehouse.left_alone = FEATURES_ALONE
         yield warehouse
 
 
 def run(warehouse: Warehouse, **wanted: Any) -> int:
-    asked = backtest.Wanted(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
-    return backtest.run(warehouse.connection, asked, manifest=warehouse.manifest).run_id
+    asked = backtest.RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
+    return backtest.run(warehouse.connection, asked).run_id
 
 
 def verify(warehouse: Warehouse, run_id: int, mode: str = "strict") -> evidence.Verdict:
-    return evidence.verify(warehouse.connection, run_id, mode, manifest=warehouse.manifest)
+    return evidence.verify(warehouse.connection, run_id, mode)
 
 
 def freeze(warehouse: Warehouse, run_id: int, trial: int | None = None) -> int:
-    return evidence.freeze(
-        warehouse.connection, run_id, trial, by="somebody", note="for the paper", manifest=warehouse.manifest
-    )
+    return evidence.freeze(warehouse.connection, run_id, trial, by="somebody", note="for the paper")
 
 
 def revise(warehouse: Warehouse, symbol: str, day: int, close: float) -> None:
@@ -284,12 +282,13 @@ def test_what_a_run_stood_on_begins_with_the_history_and_ends_with_its_last_bar(
     assert verify(market, run_id).is_same
 
 
-def test_another_code_is_noticed(market: Warehouse) -> None:
+def test_another_code_is_noticed(market: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = run(market)
-    changed = dbt.parse_manifest()
+    changed = dbt.parse()
     macro = changed.macros["macro.titan.is_above"]
     macro.macro_sql = macro.macro_sql.replace("' > 1e-12", "' < 1e-12")
-    verdict = evidence.verify(market.connection, run_id, manifest=changed)
+    monkeypatch.setattr(dbt, "manifest", lambda project: changed)
+    verdict = verify(market, run_id)
     assert not verdict.is_same_code
     assert verdict.data == []
     assert verdict.trades

@@ -57,10 +57,10 @@ class Found:
 def found(manifest: Any) -> Iterator[Found]:
     """One warehouse for all: reconciliation changes nothing."""
     create_database(DATABASE, TEMPLATE)
-    warehouse = Warehouse(manifest)
+    warehouse = Warehouse()
     warehouse.load(make_batch(half_hours(), timeframe="30m", session="EQUITY"))
     warehouse.refresh()
-    clean = reconcile(warehouse.connection, manifest=manifest)
+    clean = reconcile(warehouse.connection)
     for statement in (
         f"update bars.rollup_stored set high = high + 1 where timeframe = '1h' and closed_at = '{WRONG}'",
         f"delete from bars.daily where closed_at = '{MISSING}'",
@@ -74,7 +74,7 @@ def found(manifest: Any) -> Iterator[Found]:
         assert warehouse.connection.execute(statement.encode()).rowcount == 1
     yield Found(
         clean,
-        reconcile(warehouse.connection, manifest=manifest),
+        reconcile(warehouse.connection),
         titan("reconcile", "--symbol", "spy"),
         titan("reconcile", "--since", "2024-01-08", "--until", "2024-01-12T22:00", "--json"),
         titan("reconcile", "--symbol", "NOPE"),

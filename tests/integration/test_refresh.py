@@ -156,7 +156,7 @@ def project(manifest: object, tmp_path: Path) -> Iterator[Warehouse]:
     shutil.copytree(REPOSITORY / "dbt_project", tmp_path / "dbt_project")
     use_database(DATABASE)
     create_database(DATABASE, f"{DATABASE}_template")
-    warehouse = Warehouse(None, tmp_path)
+    warehouse = Warehouse(tmp_path)
     yield warehouse
     warehouse.close()
 
@@ -208,7 +208,7 @@ def test_whatever_compiles_to_something_else_is_owed(warehouse: Warehouse, edit:
     """The other side: every model compiled by dbt before and after an edit of configuration."""
 
     def compiled() -> dict[str, str]:
-        result = dbt.invoke("compile", ["--select", "resource_type:model"], manifest=warehouse.manifest)
+        result = dbt.invoke("compile", ["--select", "resource_type:model"])
         return {node.name: node.sql for node in result.of_kind("model")}
 
     warehouse.query("update config.signal set is_enabled = false where timeframe = '4h'")
@@ -283,7 +283,7 @@ def test_a_database_under_another_name_goes_on_without_dbt(warehouse: Warehouse,
     create_database(renamed, DATABASE)
     use_database(renamed)
     monkeypatch.setattr(dbt, "invoke", None)
-    copy = Warehouse(None)
+    copy = Warehouse()
     copy.load(make_batch(hours(30, 30)))
     done = copy.refresh()
     assert {"bars.candle", "features.bar_features", "backtest.fill"} <= {step.node for step in done.steps}

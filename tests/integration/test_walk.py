@@ -18,24 +18,24 @@ from tests.warehouse import Row, Warehouse, make_batch
 from titan.core.errors import BusyError, UsageError
 from titan.lab import approval, backtest
 from titan.lab import walk_forward as walk
-from titan.lab.walk_forward import Fold, Plan
+from titan.lab.walk_forward import Fold, WalkPlan
 from titan.ops import dbt
 
 GRID = {"slow": [10, 20], "fast": [3, 6]}  # in an order that is not that of jsonb
-PLAN = Plan(folds=3, train=100, embargo=5)
+PLAN = WalkPlan(folds=3, train=100, embargo=5)
 
 
-def wanted_of(wanted: dict[str, Any]) -> backtest.Wanted:
-    return backtest.Wanted(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
+def spec_of(wanted: dict[str, Any]) -> backtest.RunSpec:
+    return backtest.RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
 
 
-def begin(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    return walk.begin(warehouse.connection, wanted_of(wanted), plan, manifest=warehouse.manifest).walk_id
+def begin(warehouse: Warehouse, plan: WalkPlan = PLAN, **wanted: Any) -> int:
+    return walk.begin(warehouse.connection, spec_of(wanted), plan).walk_id
 
 
-def walked(warehouse: Warehouse, plan: Plan = PLAN, **wanted: Any) -> int:
-    begun = walk.begin(warehouse.connection, wanted_of(wanted), plan, manifest=warehouse.manifest)
-    return walk.go_on(warehouse.connection, begun.walk_id, manifest=warehouse.manifest, programs=begun.programs).walk_id
+def walked(warehouse: Warehouse, plan: WalkPlan = PLAN, **wanted: Any) -> int:
+    begun = walk.begin(warehouse.connection, spec_of(wanted), plan)
+    return walk.go_on(warehouse.connection, begun.walk_id, programs=begun.programs).walk_id
 
 
 def day(at: int) -> Any:
@@ -45,16 +45,16 @@ def day(at: int) -> Any:
 @pytest.mark.parametrize(
     ("plan", "expected"),
     [
-        (Plan(folds=3, train=100, embargo=5), [(None, 95, 100, 166), (None, 161, 166, 232), (None, 227, 232, 300)]),
+        (WalkPlan(folds=3, train=100, embargo=5), [(None, 95, 100, 166), (None, 161, 166, 232), (None, 227, 232, 300)]),
         (
-            Plan("rolling", folds=2, train=100, test=50, embargo=0),
+            WalkPlan("rolling", folds=2, train=100, test=50, embargo=0),
             [(None, 100, 100, 150), (50, 150, 150, 300)],
         ),
-        (Plan(folds=2), [(None, 97, 100, 200), (None, 197, 200, 300)]),
-        (Plan("rolling", folds=2, test=60), [(None, 177, 180, 240), (60, 237, 240, 300)]),
+        (WalkPlan(folds=2), [(None, 97, 100, 200), (None, 197, 200, 300)]),
+        (WalkPlan("rolling", folds=2, test=60), [(None, 177, 180, 240), (60, 237, 240, 300)]),
     ],
 )
-def test_folds_lie_one_after_the_other(plan: Plan, expected: list[tuple[int | None, int, int, int]]) -> None:
+def test_folds_lie_one_after_the_other(plan: WalkPlan, expected: list[tuple[int | None, int, int, int]]) -> None:
     times = [day(at) for at in range(1, BARS + 1)]
     plan = walk.fitted(plan, BARS)
     row = {
@@ -70,14 +70,14 @@ def test_folds_lie_one_after_the_other(plan: Plan, expected: list[tuple[int | No
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (Plan(folds=4, train=100, test=60), "4 folds of 60 bars after 100 to choose by do not fit: there are 300 bars"),
-        (Plan(folds=1, train=400), "1 folds of 1 bars after 400 to choose by do not fit"),
-        (Plan(folds=400), "400 folds of 1 bars"),
-        (Plan(folds=3, train=50, embargo=49), "an embargo of 49 bars swallows the 50 bars that a fold chooses by"),
-        (Plan(folds=0), "one fold at least"),
+        (WalkPlan(folds=4, train=100, test=60), "4 folds of 60 bars after 100 to choose by do not fit: there are 300 bars"),
+        (WalkPlan(folds=1, train=400), "1 folds of 1 bars after 400 to choose by do not fit"),
+        (WalkPlan(folds=400), "400 folds of 1 bars"),
+        (WalkPlan(folds=3, train=50, embargo=49), "an embargo of 49 bars swallows the 50 bars that a fold chooses by"),
+        (WalkPlan(folds=0), "one fold at least"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_refused(plan: Plan, message: str) -> None:
+def test_a_plan_that_does_not_fit_is_refused(plan: WalkPlan, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         walk.fitted(plan, BARS)
 
@@ -135,13 +135,16 @@ def test_every_fold_is_a_choice_and_a_run(market: Warehouse) -> None:  # noqa: F
     assert metric[2] == pytest.approx(returns.mean() / returns.std(ddof=1) * numpy.sqrt(365), rel=1e-9)
     assert metric[3] == pytest.approx((equity / peaks - 1).min(), rel=1e-9)
     assert metric[4] == market.value("select count(*) from lab.trade where run_id = any (%s)", tests)
-    assert {row["param"]: row["folds"] for row in walk.told(market.connection, walk_id)["stability"]} == {
+    assert {row["param"]: row["folds"] for row in walk.report(market.connection, walk_id)["stability"]} == {
         "fast": 3,
         "slow": 3,
     }
 
 
-def test_a_walk_is_the_same_twice_and_after_an_interruption(market: Warehouse) -> None:  # noqa: F811
+def test_a_walk_is_the_same_twice_and_after_an_interruption(
+    market: Warehouse,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def bytes_of(walk_id: int) -> list[Any]:
         return [
             market.value("select result_hash from lab.walk_metric where walk_id = %s", walk_id),
@@ -156,7 +159,7 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(market: Warehouse) -
             ),
         ]
 
-    plan = Plan("rolling", folds=3, train=100, embargo=5, metric="total_return")
+    plan = WalkPlan("rolling", folds=3, train=100, embargo=5, metric="total_return")
     first, second = walked(market, plan), walked(market, plan)
     assert bytes_of(first) == bytes_of(second)
 
@@ -167,34 +170,37 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(market: Warehouse) -
     third = begin(market, plan)
     runs = market.value("select count(*) from lab.run")
     with pytest.raises(KeyboardInterrupt):
-        walk.go_on(market.connection, third, interrupted, market.manifest)
+        walk.go_on(market.connection, third, interrupted)
     market.close()  # as a killed process would
     assert market.value("select count(*) from lab.fold where walk_id = %s", third) == 1
     assert market.value("select count(*) from lab.run") == runs + 2
     assert market.query("select tablename from pg_tables where tablename like 'work_%'") == []
-    with closing(Warehouse(market.manifest)) as other:
+    with closing(Warehouse()) as other:
         other.query("begin")
         other.query("select from lab.walk where walk_id = %s for no key update", third)
         with pytest.raises(BusyError, match="is being walked by another process"):
-            walk.go_on(market.connection, third, manifest=market.manifest)
+            walk.go_on(market.connection, third)
         other.query("rollback")  # the server may take a moment to notice that a session ended
-    assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 2
+    assert walk.go_on(market.connection, third).computed == 2
     assert bytes_of(third) == bytes_of(first)
-    assert walk.go_on(market.connection, third, manifest=market.manifest).computed == 0
+    assert walk.go_on(market.connection, third).computed == 0
 
     # So would code that changed, also where it only judges.
-    changed = dbt.parse_manifest()
-    fills = changed.macros["macro.titan.fill_walk"]
+    changed = dbt.parse()
+    fills = changed.macros["macro.titan.fill_rules"]
     assert "select max(bar.closed_at) into ends_at" in fills.macro_sql
     fills.macro_sql = fills.macro_sql.replace("max(bar.closed_at) into ends_at", "min(bar.closed_at) into ends_at")
-    with pytest.raises(UsageError, match="is not what it was when it began"):
-        walk.go_on(market.connection, begin(market, plan), manifest=changed)
+    begun = begin(market, plan)
+    with monkeypatch.context() as patch:
+        patch.setattr(dbt, "manifest", lambda project: changed)
+        with pytest.raises(UsageError, match="is not what it was when it began"):
+            walk.go_on(market.connection, begun)
 
     # Bars that changed meanwhile would make folds that do not belong together.
     fourth = begin(market, plan)
     revise(market, "AAA/USD", 10, 55)
     with pytest.raises(UsageError, match="have changed since it began"):
-        walk.go_on(market.connection, fourth, manifest=market.manifest)
+        walk.go_on(market.connection, fourth)
 
 
 def assert_no_choice_sees_its_test(market: Warehouse) -> None:  # noqa: F811
@@ -236,8 +242,8 @@ def assert_no_mixture_is_pooled(market: Warehouse) -> None:  # noqa: F811
     ):
         for attempt in (backtest.run, backtest.pool):
             with pytest.raises(UsageError, match=message):
-                attempt(market.connection, wanted_of(wanted))
-    assert backtest.pool(market.connection, wanted_of({"symbols": ["AAA/USD"], "exchange": "Other"}))[1] == []
+                attempt(market.connection, spec_of(wanted))
+    assert backtest.pool(market.connection, spec_of({"symbols": ["AAA/USD"], "exchange": "Other"}))[1] == []
 
 
 def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
@@ -245,15 +251,15 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
         ({"grid": {}}, PLAN, "the grid is empty"),
         ({"grid": {"fast": [20], "slow": [10]}}, PLAN, "no combination of the grid makes sense"),
         ({"symbols": ["ZZZ/USD"]}, PLAN, "no bars of 1D of ZZZ/USD"),
-        ({}, Plan(folds=3, train=290, embargo=5, test=40), "do not fit: there are 300 bars"),
-        ({}, Plan(metric="volatility"), "'volatility' is nothing to choose by"),
-        ({}, Plan(scheme="random"), "there is no scheme 'random'"),
+        ({}, WalkPlan(folds=3, train=290, embargo=5, test=40), "do not fit: there are 300 bars"),
+        ({}, WalkPlan(metric="volatility"), "'volatility' is nothing to choose by"),
+        ({}, WalkPlan(scheme="random"), "there is no scheme 'random'"),
     ):
         with pytest.raises(UsageError, match=message):
             begin(market, plan, **wanted)
     assert market.value("select count(*) from lab.walk") == 0
     with pytest.raises(UsageError, match="there is no walk 7"):
-        walk.go_on(market.connection, 7, manifest=market.manifest)
+        walk.go_on(market.connection, 7)
     stock = [Row(day(at) + timedelta(hours=5), 50, "STOCK") for at in range(3, 60) if day(at).weekday() < 5]
     market.load(make_batch(stock, timeframe="1D", session="EQUITY"))
     for exchange, symbol, last in (("other", "AAA/USD", 60), ("synthetic", "BTC/USD", 60), ("test", "NEW/USD", 1)):
@@ -264,17 +270,12 @@ def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811
         begin(market, symbols=[*SYMBOLS, "STOCK"])
     delete(market.connection, exchange="test", symbol="STOCK")
     market.refresh()
-    plan = Plan(folds=5, train=20, embargo=2)
-    begun = walk.begin(
-        market.connection,
-        wanted_of({"grid": {"fast": [50], "slow": [90]}, "exchange": "test"}),
-        plan,
-        manifest=market.manifest,
-    )
+    plan = WalkPlan(folds=5, train=20, embargo=2)
+    begun = walk.begin(market.connection, spec_of({"grid": {"fast": [50], "slow": [90]}, "exchange": "test"}), plan)
     assert begun.left_out == ["test spot NEW/USD"]
     idle = begun.walk_id
     with pytest.raises(UsageError, match="no trial has a sharpe to be chosen by"):
-        walk.go_on(market.connection, idle, manifest=market.manifest)
+        walk.go_on(market.connection, idle)
 
 
 def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # noqa: F811
@@ -294,7 +295,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
     with pytest.raises(UsageError, match="there is a strategy ours already"):
         approval.propose(market.connection, walk_id, "ours", **told)
     with pytest.raises(UsageError, match=r"ours is draft since .*, by me: it cannot become active"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
 
     market.query("update config.approval_threshold set least = 1000 where metric = 'sharpe'")
     market.query("update config.approval_threshold set least = -1000 where metric <> 'sharpe'")
@@ -310,7 +311,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
         approval.approve(market.connection, "ours", **told)
 
     with pytest.raises(UsageError, match="it reads the feature sma_"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
     (params,) = market.query("select params from lab.strategy")[0]
     for period in params.values():
         market.query(
@@ -322,9 +323,9 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
     market.refresh()
     market.query("insert into config.signal values ('ours', 'rsi_mean_revert', '1D', '{\"period\": 14}')")
     with pytest.raises(UsageError, match="has a row ours with other parameters"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
     market.query("delete from config.signal where signal = 'ours'")
-    assert approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+    assert approval.activate(market.connection, "ours", **told)
     # What was approved is live under whatever name, and nothing else is under its name.
     market.query("insert into config.signal select 'twin', type, timeframe, params from config.signal where signal = 'ours'")
     market.refresh()
@@ -338,7 +339,7 @@ def test_a_strategy_goes_from_draft_to_archive(market: Warehouse) -> None:  # no
     approval.archive(market.connection, "ours", by="you", reason="over")
     assert market.query("select from marts.signal_feed where is_live") == []
     with pytest.raises(UsageError, match="ours is archived"):
-        approval.activate(market.connection, "ours", **told, manifest=market.manifest)
+        approval.activate(market.connection, "ours", **told)
     assert [
         (row["from_status"], row["to_status"], row["decided_by"], row["reason"])
         for row in approval.history(market.connection, "ours")

@@ -297,7 +297,7 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
 )
 def test_incremental_equals_full(manifest: Any, small: str, history: list[tuple[Any, ...]]) -> None:
     create_database(DATABASE, small)
-    with closing(Warehouse(manifest)) as warehouse:
+    with closing(Warehouse()) as warehouse:
         for action in history:
             apply(warehouse, action)
         warehouse.refresh()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from tests.properties.test_load_sequences import EXAMPLES, apply, builds, deletions, loads
 from tests.warehouse import BARS_ALONE, DATABASE, TEMPLATE, Warehouse, create_database, use_database
 from titan.core.settings import REPOSITORY
-from titan.ops import dbt
 
 MODELS = {
     # A position is entered at a bar of one kind, once, and left at the next bar of another; open ones end at infinity.
@@ -70,17 +68,9 @@ MODELS = {
 }
 
 
-@dataclass(frozen=True)
-class Project:
-    """A dbt project and its manifest, which is too large to print."""
-
-    root: Path
-    manifest: Any = field(repr=False)
-
-
 @pytest.fixture(scope="module")
-def project(server: None, manifest: Any, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project with the models above added to it, and its manifest."""
+def project(server: None, manifest: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with the models above added to it."""
     root = tmp_path_factory.mktemp("project")
     for name in ("dbt_project.yml", "profiles.yml"):
         shutil.copy(REPOSITORY / name, root / name)
@@ -89,7 +79,7 @@ def project(server: None, manifest: Any, tmp_path_factory: pytest.TempPathFactor
         (root / "dbt_project" / "models" / "bars" / f"{name}.sql").write_text(text)
     use_database(DATABASE)
     create_database(DATABASE, TEMPLATE)
-    return Project(root, dbt.parse_manifest(root))
+    return root
 
 
 steps = st.one_of(loads, loads, deletions, builds)
@@ -106,9 +96,9 @@ steps = st.one_of(loads, loads, deletions, builds)
     rest=[("load", "HOUR/USD", 12, 6, 1, 0, False, False)],
 )
 @given(first=st.lists(loads, min_size=1, max_size=2), rest=st.lists(steps, min_size=1, max_size=5))
-def test_incremental_equals_full_for_every_memory(project: Project, small: str, first: list[Any], rest: list[Any]) -> None:
+def test_incremental_equals_full_for_every_memory(project: Path, small: str, first: list[Any], rest: list[Any]) -> None:
     create_database(DATABASE, small)
-    with closing(Warehouse(project.manifest, project.root)) as warehouse:
+    with closing(Warehouse(project)) as warehouse:
         warehouse.left_alone = BARS_ALONE
         for action in [*first, ("build", ""), *rest]:
             apply(warehouse, action)
@@ -117,9 +107,9 @@ def test_incremental_equals_full_for_every_memory(project: Project, small: str, 
         warehouse.assert_incremental_equals_full()
 
 
-def test_a_whole_table_publishes_only_what_differs(project: Project) -> None:
+def test_a_whole_table_publishes_only_what_differs(project: Path) -> None:
     create_database(DATABASE, TEMPLATE)
-    warehouse = Warehouse(project.manifest, project.root)
+    warehouse = Warehouse(project)
     warehouse.left_alone = BARS_ALONE
     warehouse.refresh()
     warehouse.query("insert into config.timeframe (timeframe, base_unit, quantity) values ('7m', 'MIN', 7)")

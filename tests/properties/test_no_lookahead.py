@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 from ingest.deletion import delete
 from tests.properties.test_load_sequences import EXAMPLES, SERIES, apply, edits, holidays, loads
-from tests.properties.test_memories import Project
 from tests.warehouse import DATABASE, Warehouse, create_database, instant, use_database
 from titan.core.settings import REPOSITORY
-from titan.ops import dbt
 
 START = instant("2024-02-20")
 
@@ -87,19 +85,13 @@ HISTORY = [
 @given(
     history=st.lists(st.one_of(loads, loads, loads, edits, holidays), min_size=2, max_size=6), hours=st.integers(1, 24 * 30)
 )
-def test_nothing_that_had_closed_changes(repository: Project, small: str, history: list[Any], hours: int) -> None:
+def test_nothing_that_had_closed_changes(small: str, history: list[Any], hours: int) -> None:
     create_database(DATABASE, small)
-    with closing(Warehouse(repository.manifest)) as warehouse:
+    with closing(Warehouse()) as warehouse:
         for action in history:
             apply(warehouse, action)
         warehouse.refresh()
         assert_no_lookahead(warehouse, START + timedelta(hours=hours))
-
-
-@pytest.fixture
-def repository(manifest: Any) -> Project:
-    """The project as it is, in a form that a failing example can print."""
-    return Project(REPOSITORY, manifest)
 
 
 LEAKS = {
@@ -114,7 +106,7 @@ LEAKS = {
         "lead(features.{{ name }}) over series as {{ name }}_before",
     ),
     "backtest.fill": (
-        "macros/backtest/fill_walk.sql",
+        "macros/backtest/fill/inputs.sql",
         "    open bars for\n    select bar.opened_at, bar.closed_at, bar.open, bar.high, bar.low, bar.close",
         "    open bars for\n    select bar.opened_at, bar.closed_at,\n"
         "      lead(bar.open, 1, bar.open) over (order by bar.closed_at) as open, bar.high, bar.low, bar.close",
@@ -139,7 +131,7 @@ def test_a_planted_leak_is_caught(manifest: Any, small: str, tmp_path: Path, rel
     project = leaking_project(tmp_path, *LEAKS[relation])
     use_database(DATABASE)
     create_database(DATABASE, small)
-    with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
+    with closing(Warehouse(project)) as warehouse:
         for action in HISTORY:
             apply(warehouse, action)
         warehouse.refresh()
@@ -153,13 +145,13 @@ def test_an_order_that_fills_before_it_was_known_is_caught(manifest: Any, small:
     """At the open of the bar whose close made it: cutting the input does not show it, since the bar closes as a whole."""
     project = leaking_project(
         tmp_path,
-        "macros/backtest/fill_walk.sql",
+        "macros/backtest/fill/orders.sql",
         "event.known_at <= opened_at then\n      is_wanted := false;\n      while event.known_at <= opened_at loop",
         "event.known_at <= closed_at then\n      is_wanted := false;\n      while event.known_at <= closed_at loop",
     )
     use_database(DATABASE)
     create_database(DATABASE, small)
-    with closing(Warehouse(dbt.parse_manifest(project), project)) as warehouse:
+    with closing(Warehouse(project)) as warehouse:
         for action in HISTORY:
             apply(warehouse, action)
         warehouse.refresh()

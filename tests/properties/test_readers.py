@@ -86,7 +86,7 @@ def full_refresh(_: int) -> list[str]:
 
 def test_readers_and_two_builds_at_once_do_not_hurt_each_other(small: str, manifest: Any) -> None:
     create_database(DATABASE, small)
-    with closing(Warehouse(manifest)) as warehouse:
+    with closing(Warehouse()) as warehouse:
         for symbol in ("BTC/USDT", "ETH/USDT"):
             start = instant("2024-01-01")
             warehouse.load(make_batch([Row(start + at * timedelta(hours=1), 100 + at % 17, symbol) for at in range(HOURS)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from expectations import PREDICATES
 from tests.warehouse import Warehouse
 from titan.core.timeframes import TIMEFRAMES
+from titan.lab import backtest, metrics
 
 MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
 TABLES = {"incremental", "rollup"}
@@ -119,3 +121,29 @@ def test_the_timeframes_of_the_loader_are_those_of_the_database(warehouse: Wareh
 def test_predicates_have_names_and_meanings_of_their_own() -> None:
     assert len({predicate.name for predicate in PREDICATES}) == len(PREDICATES)
     assert all(predicate.meaning and predicate.sql for predicate in PREDICATES)
+
+
+def test_metrics_are_named_alike_in_python_dbt_and_the_tables(models: dict[str, Any], untouched: Warehouse) -> None:
+    """In the tables of the lab in that order; the models of a strategy's metrics have all of them."""
+    in_dbt = json.loads(backtest.compile_inline("tojson([metrics('returns'), metrics('trades')])"))
+    assert in_dbt == [list(metrics.OF_RETURNS), list(metrics.OF_TRADES)]
+    for table, names in (
+        ("metric", metrics.METRICS),
+        ("portfolio_metric", metrics.PORTFOLIO_METRICS),
+        ("walk_metric", metrics.METRICS),
+    ):
+        columns = [
+            column
+            for (column,) in untouched.query(
+                "select column_name::text from information_schema.columns where table_schema = 'lab' and table_name = %s "
+                "order by ordinal_position",
+                table,
+            )
+        ]
+        others = {"run_id", "walk_id", "trial", "instrument_id", "account", "bars", "is_ruined", "result_hash"}
+        assert [name for name in columns if name not in others and not name.endswith("_at")] == list(names), table
+    for model in ("instrument_metric", "portfolio_metric"):
+        assert set(metrics.OF_RETURNS) <= set(models[model].columns), model
+    assert set(metrics.METRICS) <= set(models["fct_strategy_metric"].columns)
+    left_out = {"skewness", "kurtosis"}  # moments are no reason to prefer a strategy
+    assert set(metrics.METRICS) - set(models["strategy_leaderboard"].columns) == left_out

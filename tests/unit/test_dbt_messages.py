@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 import pytest
 
+from titan.ops import dbt
 from titan.ops.dbt import Invocation, NodeResult, reason
 
 MESSAGES = {
@@ -37,3 +41,33 @@ def test_the_first_failures_are_named() -> None:
     assert str(error) == "b, c, d and 2 more failed: Got 1 result"
     assert error is not None
     assert error.hint == "dbt test --select b tries it alone, and writes its statements to logs/dbt.log"
+
+
+def test_a_project_is_read_again_where_it_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file, text, target or database; not for a second invocation over the same."""
+    monkeypatch.setattr(dbt, "_manifest", lru_cache(maxsize=3)(dbt._manifest.__wrapped__))
+    monkeypatch.setattr(dbt, "parse", lambda project: object())
+    monkeypatch.delenv("DBT_TARGET", raising=False)
+    model = tmp_path / "dbt_project" / "models" / "one.sql"
+    model.parent.mkdir(parents=True)
+    model.write_text("select 1")
+    first = dbt.manifest(tmp_path)
+    assert dbt.manifest(tmp_path) is first
+    read = [first]
+
+    def is_read_again() -> bool:
+        read.append(dbt.manifest(tmp_path))
+        return read[-1] is not read[-2] and dbt.manifest(tmp_path) is read[-1]
+
+    model.write_text("select 2")
+    assert is_read_again()
+    for name in ("dbt_project.yml", "profiles.yml", "titan/migrations/0001_first.sql", "dbt_project/models/one.yml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+        assert is_read_again(), name
+    monkeypatch.setenv("DBT_TARGET", "other")
+    assert is_read_again()
+    monkeypatch.setenv("PGDATABASE", "another")
+    assert is_read_again()
+    (tmp_path / "notes.md").write_text("of no concern")
+    assert dbt.manifest(tmp_path) is read[-1]

@@ -67,21 +67,21 @@ def backtest_run(
     from titan.lab import backtest as lab
 
     with connect() as connection, output.progress("running a backtest") as progress:
-        wanted = _wanted(
+        spec = _spec(
             connection, grid, signal, signal_type, timeframe, direction, execution, symbols, exchange, market, since, until,
             (fee_bps, slippage_bps, borrow_bps_per_day),
         )  # fmt: skip
-        ran = lab.run(connection, wanted, progress)
-        best = lab.leaders(connection, ran.run_id, top)
-        tried = lab.tried(connection, ran.run_id)
+        result = lab.run(connection, spec, progress)
+        best = lab.leaders(connection, result.run_id, top)
+        tried = lab.tried(connection, result.run_id)
     if as_json:
         counted = {name: tried[name] for name in ("effective_trials", "trials_in_all")}
-        print(json.dumps({**vars(ran), **counted, "best": best}, default=str))
+        print(json.dumps({**vars(result), **counted, "best": best}, default=str))
         return
-    output.show_backtest(ran, best, lab.deflation(tried))
+    output.show_backtest(result, best, lab.deflation(tried))
 
 
-def _wanted(
+def _spec(
     connection: Any,
     grid: list[str] | None,
     signal: str | None,
@@ -118,7 +118,7 @@ def _wanted(
             if len(values) != 1:
                 raise UsageError(f"--execution {text}: a rule has one value", hint="run it once for each")
             rules[name] = values[0]
-    return lab.Wanted(
+    return lab.RunSpec(
         type=signal_type or str(stored["type"]),
         timeframe=timeframe or str(stored.get("timeframe", "1D")),
         grid={**{name: [value] for name, value in stored["params"].items()}, **given},
@@ -321,7 +321,7 @@ def backtest_walk(
     asked = (grid, signal, signal_type, timeframe, direction, execution, symbols, exchange, market, since, until, *costs)
     with connect() as connection, output.progress("walking forward") as progress:
         if resume is None:
-            wanted = _wanted(
+            spec = _spec(
                 connection,
                 grid,
                 signal,
@@ -336,19 +336,19 @@ def backtest_walk(
                 until,
                 costs,
             )
-            plan = walk.Plan(scheme, folds, train, test, embargo, metric)
-            begun = walk.begin(connection, wanted, plan, progress)
+            plan = walk.WalkPlan(scheme, folds, train, test, embargo, metric)
+            begun = walk.begin(connection, spec, plan, progress)
             output.err.print(
                 f"walk {begun.walk_id}; if it is interrupted: titan backtest walk --resume {begun.walk_id}", markup=False
             )
             output.show_left_out(begun.left_out)
-        elif any(given for given in asked) or walk.Plan(scheme, folds, train, test, embargo, metric) != walk.Plan():
+        elif any(given for given in asked) or walk.WalkPlan(scheme, folds, train, test, embargo, metric) != walk.WalkPlan():
             raise UsageError("--resume takes no other options: the walk has its own")
         else:
-            begun = walk.Begun(resume, {})
+            begun = walk.BegunWalk(resume, {})
         walk.go_on(connection, begun.walk_id, progress, programs=begun.programs)
-        told = walk.told(connection, begun.walk_id)
-    _show_walk(begun.walk_id, told, as_json)
+        report = walk.report(connection, begun.walk_id)
+    _show_walk(begun.walk_id, report, as_json)
 
 
 @app.command("walks")
@@ -370,17 +370,17 @@ def backtest_walks(
             rows = walk.walks(connection)
             output.rows(rows, as_json, "no walk yet; titan backtest walk --help has an example")
             return
-        told = walk.told(connection, walk_id)
+        report = walk.report(connection, walk_id)
         if plot:
             walk.plot(connection, walk_id, plot)
-    _show_walk(walk_id, told, as_json)
+    _show_walk(walk_id, report, as_json)
     if plot:
         output.err.print(f"walk {walk_id} drawn into {plot}", markup=False)
 
 
-def _show_walk(walk_id: int, told: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
+def _show_walk(walk_id: int, report: dict[str, list[dict[str, Any]]], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"walk_id": walk_id, **told}, default=str))
+        print(json.dumps({"walk_id": walk_id, **report}, default=str))
     else:
-        titled = {f"walk {walk_id}: {name.replace('_', ' ')}": rows for name, rows in told.items()}
+        titled = {f"walk {walk_id}: {name.replace('_', ' ')}": rows for name, rows in report.items()}
         output.tables(titled, spare=("result_hash", "test_run_id", "run_id", "deflated"))

@@ -241,20 +241,20 @@ def _plain(value: Any) -> str:
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
-def show_backtest(ran: Any, best: list[dict[str, Any]], worth: str) -> None:
+def show_backtest(result: Any, best: list[dict[str, Any]], worth: str) -> None:
     """What a run went over, the combinations that made no sense, and its best trials."""
     err.print(
-        f"run {ran.run_id}: {ran.trials:,} trials over {ran.bars:,} bars of {ran.instruments:,} instruments "
-        f"in {ran.seconds:.1f} s",
+        f"run {result.run_id}: {result.trials:,} trials over {result.bars:,} bars of {result.instruments:,} instruments "
+        f"in {result.seconds:.1f} s",
         markup=False,
     )
     err.print(worth, markup=False)
-    show_left_out(ran.left_out)
-    for reason, params in ran.refused.items():
+    show_left_out(result.left_out)
+    for reason, params in result.refused.items():
         err.print(f"  {len(params):,} left out, e.g. {params[0]}: {reason}", style="yellow", markup=False)
     table(
         best,
-        title=f"best of run {ran.run_id} by the Sharpe ratio after costs; titan backtest show {ran.run_id} has more",
+        title=f"best of run {result.run_id} by the Sharpe ratio after costs; titan backtest show {result.run_id} has more",
     )
 
 

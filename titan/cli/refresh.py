@@ -64,7 +64,8 @@ def build_command(
 def _dbt(command: str, arguments: list[str], select: str | None = None) -> None:
     with output.progress("starting dbt") as progress:
         from titan.ops.dbt import invoke
-        from titan.ops.refresh import project_files, record_project
+        from titan.ops.project import project_files
+        from titan.ops.refresh import record_project
 
         with connect():
             pass  # a server that is down is said in one line here, not in dbt's twenty

@@ -8,7 +8,7 @@ from typing import Any
 
 from titan.core.database import Connection, record, records
 from titan.core.errors import TitanError, UsageError
-from titan.lab.backtest import compile_inline, jinja
+from titan.lab.backtest import compile_inline, jinja, refuse
 
 NEXT = {"draft": ("approved", "archived"), "approved": ("active", "archived"), "active": ("archived",)}
 
@@ -45,7 +45,9 @@ def propose(connection: Connection, walk_id: int, strategy: str, *, by: str, rea
             raise UsageError(f"{strategy!r} is no name for a strategy", hint="write it in small letters, digits and _")
         connection.execute(
             """
-            insert into lab.strategy
+            insert into lab.strategy (
+                strategy, walk_id, type, timeframe, direction, params, execution, params_hash
+            )
             select %s, walk.walk_id, walk.type, walk.timeframe, walk.direction, fold.params, walk.execution, fold.params_hash
             from lab.walk as walk
             inner join lab.fold as fold on walk.walk_id = fold.walk_id and walk.folds = fold.fold
@@ -63,24 +65,24 @@ def approve(connection: Connection, strategy: str, *, by: str, reason: str) -> N
         status = _status(connection, strategy, "approved")
         below = [row for row in evidence(connection, strategy) if not row["is_reached"]]
         if below:
-            told = "; ".join(
+            missed = "; ".join(
                 f"{row['metric']} is {'not known' if row['value'] is None else format(row['value'], '.4g')}, "
                 f"below {row['least']:g}"
                 for row in below
             )
             raise NotApprovedError(
-                f"{strategy} is not approved: {told}",
+                f"{strategy} is not approved: {missed}",
                 hint="these are its results out of sample; config.approval_threshold has what is asked for",
             )
         _record(connection, strategy, status, "approved", by, reason)
 
 
-def activate(connection: Connection, strategy: str, *, by: str, reason: str, manifest: Any = None) -> bool:
+def activate(connection: Connection, strategy: str, *, by: str, reason: str) -> bool:
     """Make an approved strategy live; returns whether its signal was not in config.signal and had to be added.
 
     Raises UsageError where it is not approved, a signal of that name is another one, or it reads what is not stored.
     """
-    _refuse_unreadable(connection, strategy, manifest)
+    _refuse_unreadable(connection, strategy)
     with connection.transaction():
         _lock(connection)
         status = _status(connection, strategy, "active")
@@ -114,7 +116,7 @@ def activate(connection: Connection, strategy: str, *, by: str, reason: str, man
         return not is_signal
 
 
-def _refuse_unreadable(connection: Connection, strategy: str, manifest: Any) -> None:
+def _refuse_unreadable(connection: Connection, strategy: str) -> None:
     """A signal that names a missing indicator would stop the build of all signals."""
     _status(connection, strategy, "active")
     row = record(connection, "select * from lab.strategy where strategy = %s", (strategy,))
@@ -122,8 +124,8 @@ def _refuse_unreadable(connection: Connection, strategy: str, manifest: Any) -> 
     if row is not None:
         columns = ("type", "timeframe", "direction", "params", "execution")
         signal = jinja({"signal": strategy, **{name: row[name] for name in columns}})
-        program = f"signal_program([{signal}], readable_features(enabled_features()))"
-        compile_inline(f"{program} | length if execute else enabled_features()", manifest)
+        program = f"signal_program([{signal}], readable_features(enabled_features()), goes_on=true)"
+        refuse(json.loads(compile_inline(f"tojson(first_refusal({program})) if execute else enabled_features()")))
 
 
 def archive(connection: Connection, strategy: str, *, by: str, reason: str) -> None:
@@ -170,13 +172,13 @@ def evidence(connection: Connection, strategy: str) -> list[dict[str, Any]]:
         connection,
         """
         select
-            threshold.metric, threshold.least, (of_walk.told ->> threshold.metric)::float8 as value,
-            coalesce((of_walk.told ->> threshold.metric)::float8 >= threshold.least, false) as is_reached,
-            of_walk.told ? threshold.metric as is_metric
+            threshold.metric, threshold.least, (of_walk.metrics ->> threshold.metric)::float8 as value,
+            coalesce((of_walk.metrics ->> threshold.metric)::float8 >= threshold.least, false) as is_reached,
+            of_walk.metrics ? threshold.metric as is_metric
         from lab.strategy as strategy
         inner join lab.walk_metric as metric on strategy.walk_id = metric.walk_id
         cross join lateral (
-            select to_jsonb(metric) - array['walk_id', 'first_closed_at', 'last_closed_at', 'result_hash'] as told
+            select to_jsonb(metric) - array['walk_id', 'first_closed_at', 'last_closed_at', 'result_hash'] as metrics
         ) as of_walk
         cross join config.approval_threshold as threshold
         where strategy.strategy = %s
@@ -197,18 +199,18 @@ def _lock(connection: Connection) -> None:
     connection.execute("lock table lab.approval in share row exclusive mode")
 
 
-def _status(connection: Connection, strategy: str, wanted: str) -> str:
-    """What the strategy is, if that may become what is wanted."""
+def _status(connection: Connection, strategy: str, target: str) -> str:
+    """What the strategy is, if that may become what is target."""
     row = record(
         connection, "select status, decided_at, decided_by from lab.strategy_status where strategy = %s", (strategy,)
     )
     if row is None:
         raise UsageError(f"there is no strategy {strategy}", hint="titan strategy propose makes one of a walk-forward")
     status = str(row["status"])
-    if wanted not in NEXT.get(status, ()):
+    if target not in NEXT.get(status, ()):
         raise UsageError(
             f"{strategy} is {status} since {row['decided_at']:%Y-%m-%d %H:%M}, by {row['decided_by']}: "
-            f"it cannot become {wanted}",
+            f"it cannot become {target}",
             hint=f"from there it can become {' or '.join(NEXT[status])}"
             if status in NEXT
             else "propose it under another name",

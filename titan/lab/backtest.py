@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from titan.core.database import Connection, record, records
-from titan.core.errors import BuildError, UsageError
+from titan.core.errors import UsageError
 from titan.core.log import Progress
 from titan.ops import dbt
 
@@ -28,7 +28,7 @@ Value = int | float
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RunSpec:
     """What a run is asked for. `grid` has the values of each parameter; the trials are their combinations."""
 
     type: str
@@ -61,7 +61,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunResult:
     """What became of a run: how much it went over and which combinations made no sense."""
 
     run_id: int
@@ -128,33 +128,33 @@ def stored_signal(connection: Connection, signal: str) -> dict[str, Any]:
     return row
 
 
-def run(connection: Connection, wanted: Wanted, progress: Progress = lambda text: None, manifest: Any = None) -> Ran:
+def run(connection: Connection, spec: RunSpec, progress: Progress = lambda text: None) -> RunResult:
     """Try every combination on every instrument and keep what came of it in schema lab, in a transaction of its own.
 
     What the connection has begun before is committed.
 
     Raises UsageError for what cannot be run, and BuildError where the project cannot be compiled.
     """
-    trials = combinations(wanted)
-    instruments, left_out = pool(connection, wanted)
+    trials = combinations(spec)
+    instruments, left_out = pool(connection, spec)
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     progress("compiling")
-    program = compile_program(wanted, trials, manifest)
+    program = compile_program(spec, trials)
     with connection.transaction():
         see_one_state(connection)
         ranges = [
-            Range(instrument, timeframe, wanted.since, wanted.until)
+            Range(instrument, timeframe, spec.since, spec.until)
             for instrument in instruments
-            for timeframe in wanted.timeframes
+            for timeframe in spec.timeframes
         ]
-        ran = compute(connection, wanted, trials, ranges, program, progress=progress)
-    return replace(ran, left_out=left_out)
+        result = compute(connection, spec, trials, ranges, program, progress=progress)
+    return replace(result, left_out=left_out)
 
 
-def wanted_of(run: Mapping[str, Any]) -> Wanted:
-    """What a row of lab.run or lab.walk was asked for, without costs and instruments: those are told as they were."""
-    return Wanted(
+def spec_of(run: Mapping[str, Any]) -> RunSpec:
+    """What a row of lab.run or lab.walk was asked for, without costs and instruments: those are recorded as they were."""
+    return RunSpec(
         type=run["type"],
         timeframe=run["timeframe"],
         grid=run["grid"],
@@ -174,7 +174,7 @@ def see_one_state(connection: Connection) -> None:
 
 def compute(
     connection: Connection,
-    wanted: Wanted,
+    spec: RunSpec,
     trials: Mapping[int, dict[str, Value]],
     ranges: Sequence[Range],
     program: Program,
@@ -182,7 +182,7 @@ def compute(
     recorded: Mapping[str, Any] | None = None,
     until: str = "clearing up",
     progress: Progress = lambda text: None,
-) -> Ran:
+) -> RunResult:
     """Try combinations over ranges, in the transaction that has begun, and keep what came of it in schema lab.
 
     recorded: costs and delistings as in a row of lab.run, instead of what they are now. until: the last step; without
@@ -195,42 +195,40 @@ def compute(
         raise UsageError(f"no combination of the grid makes sense: {next(iter(program.refused.values()))}")
     connection.execute("set local work_mem = '64MB'")
     connection.execute("set local parallel_leader_participation = off")
-    told = _prepare(connection, run_id, wanted, kept, ranges, recorded)
+    charged = _prepare(connection, run_id, spec, kept, ranges, recorded)
     for name, statement in program.steps:
         progress(name)
         connection.execute(statement.replace(THE_RUN, str(run_id)).encode())
         if name == "portfolios":
-            _record(connection, run_id, wanted, told, ranges, len(kept), program.code_hash, time.monotonic() - begun)
+            _record(connection, run_id, spec, charged, ranges, len(kept), program.code_hash, time.monotonic() - begun)
         if name == "bars":
-            _refuse_nothing(connection, run_id, wanted)
+            _refuse_nothing(connection, run_id, spec)
         if name == until:
             break
-    bars = _value(
-        connection, "select sum(bars) from lab.data where run_id = %s and timeframe = %s", run_id, wanted.timeframe
-    )
+    bars = _value(connection, "select sum(bars) from lab.data where run_id = %s and timeframe = %s", run_id, spec.timeframe)
     reasons: dict[str, list[dict[str, Value]]] = {}
     for number, reason in program.refused.items():
         reasons.setdefault(reason, []).append(trials[number])
     instruments = len({one.instrument_id for one in ranges})
-    return Ran(run_id, len(kept), instruments, int(bars), time.monotonic() - begun, reasons, program.code_hash)
+    return RunResult(run_id, len(kept), instruments, int(bars), time.monotonic() - begun, reasons, program.code_hash)
 
 
-def combinations(wanted: Wanted) -> dict[int, dict[str, Value]]:
+def combinations(spec: RunSpec) -> dict[int, dict[str, Value]]:
     count = 1
-    for values in wanted.grid.values():
+    for values in spec.grid.values():
         count *= len(values)
     if count > MOST_TRIALS:
         raise UsageError(f"the grid has {count:,} combinations; a run has {MOST_TRIALS:,} trials at most")
-    if wanted.since and wanted.until and wanted.since >= wanted.until:
+    if spec.since and spec.until and spec.since >= spec.until:
         raise UsageError("--since has to lie before --until")
-    for name, value in wanted.costs.items():
+    for name, value in spec.costs.items():
         if not 0 <= value < 10_000:
             raise UsageError(f"{name} is {value:g}; it has to be at least 0 and less than 10,000")
-    grid = dict(sorted(wanted.grid.items()))  # the same trials have the same numbers, however they are written
+    grid = dict(sorted(spec.grid.items()))  # the same trials have the same numbers, however they are written
     return {at: dict(zip(grid, values, strict=True)) for at, values in enumerate(product(*grid.values()), start=1)}
 
 
-def instruments_of(connection: Connection, wanted: Wanted) -> list[int]:
+def instruments_of(connection: Connection, spec: RunSpec) -> list[int]:
     """Those that are meant and have bars in the range."""
     rows: list[Any] = connection.execute(
         """
@@ -253,19 +251,19 @@ def instruments_of(connection: Connection, wanted: Wanted) -> list[int]:
         order by instrument.instrument_id
         """,
         {
-            "timeframe": wanted.timeframe, "symbols": list(wanted.symbols) or None, "exchange": wanted.exchange,
-            "market": wanted.market,
+            "timeframe": spec.timeframe, "symbols": list(spec.symbols) or None, "exchange": spec.exchange,
+            "market": spec.market,
         },
     ).fetchall()  # fmt: skip
-    missing = sorted(set(wanted.symbols) - {symbol for _, symbol, _, _ in rows})
+    missing = sorted(set(spec.symbols) - {symbol for _, symbol, _, _ in rows})
     if missing or not rows:
-        asked = [name for name in (wanted.exchange, wanted.market) if name]
+        asked = [name for name in (spec.exchange, spec.market) if name]
         what = " ".join([*asked, ", ".join(missing)] if missing else asked) or "any instrument"
-        raise UsageError(f"there are no bars of {wanted.timeframe} of {what}", hint="titan status tells what there is")
+        raise UsageError(f"there are no bars of {spec.timeframe} of {what}", hint="titan status tells what there is")
     within = [
         instrument
         for instrument, _, opened_at, closed_at in rows
-        if not (wanted.since and closed_at <= wanted.since) and not (wanted.until and opened_at >= wanted.until)
+        if not (spec.since and closed_at <= spec.since) and not (spec.until and opened_at >= spec.until)
     ]
     if not within:
         first, last = min(row[2] for row in rows), max(row[3] for row in rows)
@@ -273,7 +271,7 @@ def instruments_of(connection: Connection, wanted: Wanted) -> list[int]:
     return within
 
 
-def pool(connection: Connection, wanted: Wanted) -> tuple[list[int], list[str]]:
+def pool(connection: Connection, spec: RunSpec) -> tuple[list[int], list[str]]:
     """The instruments that are meant and may stand in one portfolio, and the names of those with fewer than two bars.
 
     Raises UsageError where they may not: synthetic ones beside real ones, sessions whose bars do not close together, one
@@ -300,15 +298,15 @@ def pool(connection: Connection, wanted: Wanted) -> tuple[list[int], list[str]]:
         order by exchange, market_type, symbol
         """,
         {
-            "instruments": instruments_of(connection, wanted), "timeframe": wanted.timeframe, "since": wanted.since,
-            "until": wanted.until,
+            "instruments": instruments_of(connection, spec), "timeframe": spec.timeframe, "since": spec.since,
+            "until": spec.until,
         },
     ).fetchall()  # fmt: skip
     few = [row for row in rows if row[5] < 2]
-    if few and (wanted.symbols or len(few) == len(rows)):
-        told = "one bar" if any(row[5] for row in few) else "no bar"
+    if few and (spec.symbols or len(few) == len(rows)):
+        bars = "one bar" if any(row[5] for row in few) else "no bar"
         raise UsageError(
-            f"{told} of {wanted.timeframe} lies in that range of {some([row[1] for row in few])}: there is nothing to trade",
+            f"{bars} of {spec.timeframe} lies in that range of {some([row[1] for row in few])}: there is nothing to trade",
             hint="titan status tells what there is",
         )
     kept = [row for row in rows if row[5] == 2]
@@ -366,32 +364,31 @@ class Program:
         return hashlib.sha256(re.sub(r"\s+", " ", text).encode()).hexdigest()
 
 
-def compile_program(
-    wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any = None, *, is_checked: bool = False
-) -> Program:
+def compile_program(spec: RunSpec, trials: Mapping[int, dict[str, Value]], *, is_checked: bool = False) -> Program:
     """What computes these trials. Raises UsageError for parameters that make no sense whatever the others are.
 
     dbt asks the database about timeframes, on a connection of its own, unless they are checked already: within a transaction
     it may come to wait for a rebuild that waits for the transaction.
     """
-    spec = {
+    asked = {
         "run": THE_RUN,
-        "ends": wanted.ends,
+        "ends": spec.ends,
         "signals": [
             {
                 "signal": str(number),
-                "type": wanted.type,
-                "timeframe": wanted.timeframe,
+                "type": spec.type,
+                "timeframe": spec.timeframe,
                 "params": params,
-                "direction": wanted.direction,
-                "execution": dict(wanted.execution),
+                "direction": spec.direction,
+                "execution": dict(spec.execution),
             }
             for number, params in trials.items()
         ],
     }
     found = json.loads(
-        compile_inline(f"lab_statements({jinja(spec)}) if execute else lab_references()", manifest, is_checked)
+        compile_inline(f"lab_statements({jinja(asked)}) if execute else lab_references()", is_checked=is_checked)
     )
+    refuse(found["error"])
     return Program(
         [(name, statement) for name, statement in found["steps"]],
         {int(number): reason for number, reason in found["refused"].items()},
@@ -404,29 +401,22 @@ def jinja(value: Any) -> str:
     return f"fromjson('{text}')"
 
 
-def compile_inline(expression: str, manifest: Any = None, is_checked: bool = False) -> str:
-    """What an expression of the project's macros renders to. Raises UsageError where a macro refuses a parameter."""
-    try:
-        compiled = dbt.invoke(
-            "compile",
-            [*(["--no-introspect"] if is_checked else []), "--inline", f"{{{{ {expression} }}}}"],
-            manifest=manifest,
-        )
-    except BuildError as error:
-        named = re.search(r"config\.signal, row '[^']*' \((.*?)\): (.*?)\. Correct the row", str(error), re.DOTALL)
-        if named:
-            raise UsageError(f"{named[1]}: {named[2]}") from error
-        raise
-    finally:
-        if manifest is not None:  # dbt leaves it there when it fails, and then stumbles over the next
-            manifest.nodes.pop("sql_operation.titan.inline_query", None)
-    return compiled.nodes[0].sql
+def compile_inline(expression: str, *, is_checked: bool = False) -> str:
+    """What an expression of the project's macros renders to. Raises BuildError where it cannot be rendered."""
+    flags = ["--no-introspect"] if is_checked else []
+    return dbt.invoke("compile", [*flags, "--inline", f"{{{{ {expression} }}}}"]).nodes[0].sql
+
+
+def refuse(refusal: Mapping[str, Any] | None) -> None:
+    """Raise UsageError for what the macro first_refusal found, if it found something."""
+    if refusal:
+        raise UsageError(f"{refusal['type']} {json.dumps(refusal['params'])}: {refusal['what']}")
 
 
 def _prepare(
     connection: Connection,
     run_id: int,
-    wanted: Wanted,
+    spec: RunSpec,
     trials: Mapping[int, dict[str, Value]],
     ranges: Sequence[Range],
     recorded: Mapping[str, Any] | None,
@@ -452,14 +442,14 @@ def _prepare(
                 sql.Literal(json.dumps(recorded["delistings"]))
             )
             if recorded
-            else known_delistings(wanted),
+            else known_delistings(spec),
         )
     )
-    execution = json.dumps(dict(wanted.execution))
+    execution = json.dumps(dict(spec.execution))
     with connection.cursor() as cursor:
         cursor.executemany(
             sql.SQL("insert into {} values (%s, %s, %s, %s)").format(signal),
-            [(str(number), wanted.timeframe, wanted.direction, execution) for number in trials],
+            [(str(number), spec.timeframe, spec.direction, execution) for number in trials],
         )
         cursor.executemany(
             sql.SQL(
@@ -484,9 +474,9 @@ def _prepare(
                     "trial": number,
                     "params": json.dumps(params),
                     "execution": execution,
-                    "type": wanted.type,
-                    "timeframe": wanted.timeframe,
-                    "direction": wanted.direction,
+                    "type": spec.type,
+                    "timeframe": spec.timeframe,
+                    "direction": spec.direction,
                 }
                 for number, params in trials.items()
             ],
@@ -503,13 +493,13 @@ def _prepare(
             """
         ).format(
             cost,
-            *(sql.Literal(wanted.costs.get(name)) for name in COSTS),
+            *(sql.Literal(spec.costs.get(name)) for name in COSTS),
             sql.SQL("jsonb_populate_recordset(null::config.cost, {})").format(sql.Literal(json.dumps(recorded["costs"])))
             if recorded
             else sql.Identifier("config", "cost"),
         )
     )
-    told: Any = connection.execute(
+    found: Any = connection.execute(
         sql.SQL(
             """
             select
@@ -536,14 +526,14 @@ def _prepare(
             """
         ).format(cost, delisting, ranged, cost)
     ).fetchone()
-    if told[2]:
+    if found[2]:
         raise UsageError(
-            f"config.cost has no row that {told[2]} could be charged by", hint="a row of * and * stands for all others"
+            f"config.cost has no row that {found[2]} could be charged by", hint="a row of * and * stands for all others"
         )
-    return {"costs": told[0], "delistings": told[1]}
+    return {"costs": found[0], "delistings": found[1]}
 
 
-def known_delistings(wanted: Wanted) -> sql.Composed:
+def known_delistings(spec: RunSpec) -> sql.Composed:
     """Those that were known by the end: a source that was asked past a delisting knows that it was one."""
     return sql.SQL(
         """
@@ -561,10 +551,10 @@ def known_delistings(wanted: Wanted) -> sql.Composed:
                 and observed.observed_until >= delisting.delisted_at
         where delisting.delisted_at <= coalesce({}::timestamptz, 'infinity')
         """
-    ).format(sql.Literal(wanted.until))
+    ).format(sql.Literal(spec.until))
 
 
-def _refuse_nothing(connection: Connection, run_id: int, wanted: Wanted) -> None:
+def _refuse_nothing(connection: Connection, run_id: int, spec: RunSpec) -> None:
     """A range may lie between bars, and a timeframe have none."""
     found = {
         str(row[0])
@@ -572,7 +562,7 @@ def _refuse_nothing(connection: Connection, run_id: int, wanted: Wanted) -> None
             sql.SQL("select distinct timeframe from {}").format(sql.Identifier("lab", f"work_{run_id}_series"))
         )
     }
-    for timeframe in wanted.timeframes:
+    for timeframe in spec.timeframes:
         if timeframe not in found:
             raise UsageError(f"no bar of {timeframe} lies in that range", hint="titan status tells what there is")
 
@@ -580,8 +570,8 @@ def _refuse_nothing(connection: Connection, run_id: int, wanted: Wanted) -> None
 def _record(
     connection: Connection,
     run_id: int,
-    wanted: Wanted,
-    told: Mapping[str, str],
+    spec: RunSpec,
+    charged: Mapping[str, str],
     ranges: Sequence[Range],
     trials: int,
     code_hash: str,
@@ -606,21 +596,21 @@ def _record(
         (
             run_id,
             seconds,
-            wanted.type,
-            wanted.timeframe,
-            wanted.direction,
-            json.dumps(wanted.grid),
-            json.dumps(dict(wanted.execution)),
-            told["costs"],
-            wanted.since,
-            wanted.until,
+            spec.type,
+            spec.timeframe,
+            spec.direction,
+            json.dumps(spec.grid),
+            json.dumps(dict(spec.execution)),
+            charged["costs"],
+            spec.since,
+            spec.until,
             list(dict.fromkeys(one.instrument_id for one in ranges)),
             trials,
             run_id,
-            wanted.timeframe,
-            wanted.ends,
+            spec.timeframe,
+            spec.ends,
             code_hash,
-            told["delistings"],
+            charged["delistings"],
         ),
     )
 
@@ -698,15 +688,15 @@ def tried(connection: Connection, run_id: int) -> dict[str, Any]:
 
 def deflation(row: Mapping[str, Any]) -> str:
     """What `tried` has of a run, in a line."""
-    told = f"run {row['run_id']}: {row['trials']:,} trials over {some(row['instruments'])}"
+    line = f"run {row['run_id']}: {row['trials']:,} trials over {some(row['instruments'])}"
     if row["effective_trials"] is None:
-        return f"{told}, of before their portfolios were kept"
-    told += f", worth {row['effective_trials']:.1f} independent ones"
+        return f"{line}, of before their portfolios were kept"
+    line += f", worth {row['effective_trials']:.1f} independent ones"
     if row["mean_correlation"] is not None:
-        told += f" (their returns correlate by {row['mean_correlation']:.2f})"
+        line += f" (their returns correlate by {row['mean_correlation']:.2f})"
     if row["trials_in_all"] > row["trials"]:
-        told += f"; {row['trials_in_all']:,} of {row['type']} on {row['timeframe']} were tried so far"
-    return told
+        line += f"; {row['trials_in_all']:,} of {row['type']} on {row['timeframe']} were tried so far"
+    return line
 
 
 def require_run(connection: Connection, run_id: int) -> dict[str, Any]:

@@ -13,15 +13,11 @@ from psycopg.pq import TransactionStatus
 from titan.core.database import Connection, records
 from titan.core.errors import BusyError, TitanError, UsageError
 from titan.core.log import Progress
-from titan.lab.backtest import Program, Range, compile_program, compute, require_run, see_one_state, some, wanted_of
+from titan.lab.backtest import Program, Range, compile_program, compute, require_run, see_one_state, some, spec_of
+from titan.lab.metrics import METRICS, PORTFOLIO_METRICS
 
 TOLERANCE = 1e-10
 MODES = ("strict", "warn", "trust")
-
-METRICS = (
-    "total_return", "cagr", "volatility", "sharpe", "sortino", "calmar", "maximum_drawdown", "skewness", "kurtosis",
-    "probabilistic_sharpe", "deflated_sharpe", "trades", "win_rate", "profit_factor", "exposure",
-)  # fmt: skip
 
 
 class DifferenceError(TitanError):
@@ -51,9 +47,7 @@ class Verdict:
         return self.is_same_code and not (self.data or self.bars or self.events or self.trades or self.metrics)
 
 
-def verify(
-    connection: Connection, run_id: int, mode: str = "strict", progress: Progress = lambda text: None, manifest: Any = None
-) -> Verdict:
+def verify(connection: Connection, run_id: int, mode: str = "strict", progress: Progress = lambda text: None) -> Verdict:
     """Replay a run over exactly what it went over, and compare; nothing of the replay stays.
 
     mode: strict and warn compare hashes and results, trust the hashes alone, without computing the results again. Raises
@@ -62,7 +56,7 @@ def verify(
     if mode not in MODES:
         raise UsageError(f"there is no mode {mode!r}", hint=f"it is {', '.join(MODES)}")
     run = _replayable(connection, run_id)
-    program = _compiled(connection, run, progress, manifest)
+    program = _compiled(connection, run, progress)
     with connection.transaction(force_rollback=True):
         see_one_state(connection)
         return _replay(connection, run, program, mode, progress)[0]
@@ -76,7 +70,6 @@ def freeze(
     by: str,
     note: str,
     progress: Progress = lambda text: None,
-    manifest: Any = None,
 ) -> int:
     """Keep the bars and events of a trial (the best, if none is named) and return its number.
 
@@ -90,7 +83,7 @@ def freeze(
         raise UsageError(f"trial {trial} of run {run_id} was frozen by {frozen[0]['frozen_by']} at {frozen[0]['frozen_at']}")
     if not records(connection, "select from lab.trial where run_id = %s and trial = %s", (run_id, trial)):
         raise UsageError(f"run {run_id} has no trial {trial}", hint=f"titan backtest show {run_id} lists its best ones")
-    program = _compiled(connection, run, progress, manifest)
+    program = _compiled(connection, run, progress)
     try:
         with connection.transaction():
             see_one_state(connection)
@@ -114,7 +107,7 @@ def _keep(connection: Connection, run_id: int, trial: int, by: str, note: str, e
     )
     connection.execute(
         """
-        insert into lab.frozen_bar
+        insert into lab.frozen_bar (run_id, instrument_id, timeframe, closed_at, open, high, low, close, volume)
         select
             data.run_id, bar.instrument_id, bar.timeframe, bar.closed_at, bar.open, bar.high, bar.low, bar.close, bar.volume
         from lab.data as data
@@ -130,7 +123,10 @@ def _keep(connection: Connection, run_id: int, trial: int, by: str, note: str, e
     columns = ("instrument_id", "closed_at", "direction", "action", "fraction")
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into lab.frozen_event values (%s, %s, %s, %s, %s, %s, %s)",
+            """
+            insert into lab.frozen_event (run_id, trial, instrument_id, closed_at, direction, action, fraction)
+            values (%s, %s, %s, %s, %s, %s, %s)
+            """,
             [(run_id, trial, *(event[name] for name in columns)) for event in events],
         )
 
@@ -164,13 +160,13 @@ def _replayable(connection: Connection, run_id: int) -> dict[str, Any]:
     return run
 
 
-def _compiled(connection: Connection, run: Mapping[str, Any], progress: Progress, manifest: Any) -> Program:
+def _compiled(connection: Connection, run: Mapping[str, Any], progress: Progress) -> Program:
     """What computes the run today. Outside of transactions: what is begun is committed."""
     trials = _trials(connection, run["run_id"])
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     progress("compiling")
-    return compile_program(wanted_of(run), trials, manifest)
+    return compile_program(spec_of(run), trials)
 
 
 def _trials(connection: Connection, run_id: int) -> dict[int, Any]:
@@ -191,7 +187,7 @@ def _replay(
     ]
     replayed = compute(
         connection,
-        wanted_of(run),
+        spec_of(run),
         _trials(connection, run_id),
         ranges,
         program,
@@ -231,7 +227,7 @@ def _metrics(connection: Connection, numbers: Mapping[str, int]) -> list[dict[st
     for text, names in (
         (
             "select trial, null as symbol, {} from lab.portfolio_metric where run_id = {}",
-            METRICS,
+            PORTFOLIO_METRICS,
         ),
         (
             """
@@ -240,7 +236,7 @@ def _metrics(connection: Connection, numbers: Mapping[str, int]) -> list[dict[st
             inner join bars.dim_instrument as instrument on metric.instrument_id = instrument.instrument_id
             where metric.run_id = {} and metric.account = 'realistic'
             """,
-            tuple(name for name in METRICS if name != "deflated_sharpe"),
+            METRICS,
         ),
     ):
         columns = sql.SQL(", ").join(sql.Identifier(name) for name in names)
@@ -372,10 +368,10 @@ order by 1, 2, 3, 4, 5
 
 TRADES = """
 with was as (
-    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as told from lab.trade as trade where run_id = %(then)s
+    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as data from lab.trade as trade where run_id = %(then)s
 ),
 is_now as (
-    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as told from lab.trade as trade where run_id = %(now)s
+    select trade.*, to_jsonb(trade) - array['run_id', 'trade_number'] as data from lab.trade as trade where run_id = %(now)s
 )
 select
     trial,
@@ -383,8 +379,8 @@ select
     direction,
     entry_at,
     case
-        when was.told is null then 'only now'
-        when is_now.told is null then 'only then'
+        when was.data is null then 'only now'
+        when is_now.data is null then 'only then'
         else 'changed'
     end as what,
     was.exit_at as exit_then,
@@ -395,8 +391,8 @@ from was
 full join is_now using (trial, instrument_id, direction, entry_at)
 inner join bars.dim_instrument as instrument using (instrument_id)
 where
-    was.told is null
-    or is_now.told is null
+    was.data is null
+    or is_now.data is null
     or was.exit_at is distinct from is_now.exit_at
     or was.exit_reason is distinct from is_now.exit_reason
     or was.is_open <> is_now.is_open
@@ -423,8 +419,8 @@ def summary(verdict: Verdict) -> str:
         ("trades", len(verdict.trades)),
         ("metrics", len(verdict.metrics)),
     )
-    told = [name if name.startswith("the") else f"{count:,} {name}" for name, count in kinds if count]
-    return ", ".join(told) or "the same"
+    found = [name if name.startswith("the") else f"{count:,} {name}" for name, count in kinds if count]
+    return ", ".join(found) or "the same"
 
 
 # --- compare, leaderboard -------------------------------------------------------------------------------------------------
@@ -432,7 +428,7 @@ def summary(verdict: Verdict) -> str:
 
 def compare(connection: Connection, first: tuple[int, int | None], second: tuple[int, int | None]) -> list[dict[str, Any]]:
     """Two trials beside each other: what was asked for, what they stood on, what they came to. Raises UsageError."""
-    sides = [_told(connection, run_id, trial) for run_id, trial in (first, second)]
+    sides = [_side(connection, run_id, trial) for run_id, trial in (first, second)]
     return [
         {"what": name, "first": sides[0][name], "second": sides[1][name], "same": _same(sides[0][name], sides[1][name])}
         for name in sides[0]
@@ -444,7 +440,7 @@ def _same(first: Any, second: Any) -> str:
     return "yes" if (is_close(first, second) if both else first == second) else "no"
 
 
-def _told(connection: Connection, run_id: int, trial: int | None) -> dict[str, Any]:
+def _side(connection: Connection, run_id: int, trial: int | None) -> dict[str, Any]:
     run = require_run(connection, run_id)
     trial = trial if trial is not None else _best(connection, run_id)
     rows = records(

@@ -22,8 +22,8 @@ from titan.lab.backtest import (
     COSTS,
     Program,
     Range,
+    RunSpec,
     Value,
-    Wanted,
     combinations,
     compile_inline,
     compile_program,
@@ -33,18 +33,15 @@ from titan.lab.backtest import (
     known_delistings,
     pool,
     see_one_state,
-    wanted_of,
+    spec_of,
 )
+from titan.lab.metrics import CHOICES
 
 SCHEMES = ("anchored", "rolling")
-CHOICES = (
-    "sharpe", "sortino", "calmar", "total_return", "cagr", "maximum_drawdown", "profit_factor", "win_rate",
-    "probabilistic_sharpe", "deflated_sharpe",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Plan:
+class WalkPlan:
     """How a history is cut. Lengths are in bars of the timeframe, counted over all instruments; None: as fits the others.
 
     anchored: every fold chooses by everything before its test. rolling: by the last `train` bars. The last `embargo` bars
@@ -71,7 +68,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Begun:
+class BegunWalk:
     """A walk-forward that is recorded, and what it is computed by: under 0 what chooses, under a trial what judges it."""
 
     walk_id: int
@@ -80,7 +77,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Walked:
+class WalkResult:
     """A walk-forward that is over."""
 
     walk_id: int
@@ -88,27 +85,25 @@ class Walked:
     computed: int
 
 
-def begin(
-    connection: Connection, wanted: Wanted, plan: Plan, progress: Progress = lambda text: None, manifest: Any = None
-) -> Begun:
+def begin(connection: Connection, spec: RunSpec, plan: WalkPlan, progress: Progress = lambda text: None) -> BegunWalk:
     """Check a walk-forward and record it, to go on with. Raises UsageError for what cannot be walked."""
     if plan.scheme not in SCHEMES:
         raise UsageError(f"there is no scheme {plan.scheme!r}", hint=f"it is {' or '.join(SCHEMES)}")
     if plan.metric not in CHOICES:
         raise UsageError(f"{plan.metric!r} is nothing to choose by", hint=f"it is one of {', '.join(CHOICES)}")
-    if not wanted.grid:
+    if not spec.grid:
         raise UsageError("the grid is empty: there is nothing to choose from", hint="give parameters, e.g. fast=5..50:5")
-    trials = combinations(wanted)
+    trials = combinations(spec)
     progress("compiling")
-    programs = _programs(wanted, trials, manifest)
+    programs = _programs(spec, trials)
     if len(programs[0].refused) == len(trials):
         raise UsageError(f"no combination of the grid makes sense: {next(iter(programs[0].refused.values()))}")
     if connection.info.transaction_status == TransactionStatus.INTRANS:
         connection.commit()
     with connection.transaction():
         see_one_state(connection)
-        instruments, left_out = pool(connection, wanted)
-        times = timeline(connection, wanted.timeframe, instruments, wanted.since, wanted.until)
+        instruments, left_out = pool(connection, spec)
+        times = timeline(connection, spec.timeframe, instruments, spec.since, spec.until)
         plan = fitted(plan, len(times))
         row: Any = connection.execute(
             sql.SQL(
@@ -131,17 +126,17 @@ def begin(
                 returning walk_id
                 """
             ).format(
-                sql.Literal(json.dumps({name: wanted.costs[name] for name in COSTS if name in wanted.costs})),
-                known_delistings(replace(wanted, until=times[-1])),
+                sql.Literal(json.dumps({name: spec.costs[name] for name in COSTS if name in spec.costs})),
+                known_delistings(replace(spec, until=times[-1])),
             ),
             (
-                wanted.type,
-                wanted.timeframe,
-                wanted.direction,
-                json.dumps(wanted.grid),
-                json.dumps(dict(wanted.execution)),
+                spec.type,
+                spec.timeframe,
+                spec.direction,
+                json.dumps(spec.grid),
+                json.dumps(dict(spec.execution)),
                 instruments,
-                wanted.since,
+                spec.since,
                 times[-1],
                 plan.scheme,
                 plan.folds,
@@ -151,21 +146,21 @@ def begin(
                 plan.metric,
                 len(trials) - len(programs[0].refused),
                 _code_hash(programs),
-                _data_hash(connection, instruments, wanted.timeframes, times[-1]),
+                _data_hash(connection, instruments, spec.timeframes, times[-1]),
             ),
         ).fetchone()
-    return Begun(int(row[0]), programs, left_out)
+    return BegunWalk(int(row[0]), programs, left_out)
 
 
-def _programs(wanted: Wanted, trials: Mapping[int, dict[str, Value]], manifest: Any) -> dict[int, Program]:
+def _programs(spec: RunSpec, trials: Mapping[int, dict[str, Value]]) -> dict[int, Program]:
     """What chooses, and what judges one of the trials: what judges another differs in its parameters alone."""
-    choosing = compile_program(replace(wanted, ends="purged"), trials, manifest)
+    choosing = compile_program(replace(spec, ends="purged"), trials)
     one = next((number for number in trials if number not in choosing.refused), None)
-    return {0: choosing} if one is None else {0: choosing, one: _judging(wanted, one, trials[one], manifest)}
+    return {0: choosing} if one is None else {0: choosing, one: _judging(spec, one, trials[one])}
 
 
-def _judging(wanted: Wanted, trial: int, params: dict[str, Value], manifest: Any, *, is_checked: bool = False) -> Program:
-    return compile_program(replace(wanted, ends="closed"), {trial: params}, manifest, is_checked=is_checked)
+def _judging(spec: RunSpec, trial: int, params: dict[str, Value], *, is_checked: bool = False) -> Program:
+    return compile_program(replace(spec, ends="closed"), {trial: params}, is_checked=is_checked)
 
 
 def _code_hash(programs: Mapping[int, Program]) -> str:
@@ -193,7 +188,7 @@ def timeline(
     return [row[0] for row in rows]
 
 
-def fitted(plan: Plan, bars: int) -> Plan:
+def fitted(plan: WalkPlan, bars: int) -> WalkPlan:
     """The plan with all its lengths. Raises UsageError where it does not fit into so many bars."""
     if plan.folds < 1:
         raise UsageError("a walk-forward has one fold at least")
@@ -241,9 +236,8 @@ def go_on(
     connection: Connection,
     walk_id: int,
     progress: Progress = lambda text: None,
-    manifest: Any = None,
     programs: Mapping[int, Program] | None = None,
-) -> Walked:
+) -> WalkResult:
     """Walk the folds that are left, each in a transaction of its own, and sum up. What was walked before stays.
 
     programs: those of a walk that has just begun, which need not be compiled again.
@@ -258,25 +252,23 @@ def go_on(
                 f"walk {walk_id} is being walked by another process",
                 hint="wait for it: titan backtest walks shows how far it is",
             )
-        return _go_on(connection, walk, dict(programs or {}), progress, manifest)
+        return _go_on(connection, walk, dict(programs or {}), progress)
 
 
-def _go_on(
-    connection: Connection, walk: Mapping[str, Any], programs: dict[int, Program], progress: Progress, manifest: Any
-) -> Walked:
+def _go_on(connection: Connection, walk: Mapping[str, Any], programs: dict[int, Program], progress: Progress) -> WalkResult:
     walk_id = walk["walk_id"]
-    wanted = wanted_of(walk)
-    trials = combinations(wanted)
+    spec = spec_of(walk)
+    trials = combinations(spec)
     done = {int(row[0]) for row in connection.execute("select fold from lab.fold where walk_id = %s", (walk_id,))}  # type: ignore[call-overload]
     connection.commit()
     computed = 0
     for number in range(1, walk["folds"] + 1):
         if number in done:
             continue
-        told = f"fold {number} of {walk['folds']}"
+        where = f"fold {number} of {walk['folds']}"
         if not programs:
-            progress(f"{told}: compiling")
-            programs = _programs(wanted, trials, manifest)
+            progress(f"{where}: compiling")
+            programs = _programs(spec, trials)
             if _code_hash(programs) != walk["code_hash"]:
                 raise UsageError(
                     f"the SQL that computes walk {walk_id} is not what it was when it began", hint="begin a new one"
@@ -285,12 +277,11 @@ def _go_on(
             _walk_fold(
                 connection,
                 walk,
-                wanted,
+                spec,
                 trials,
                 number,
                 programs,
-                partial(_tell, progress, told),
-                manifest,
+                partial(_tell, progress, where),
             )
         computed += 1
     with connection.transaction():
@@ -299,9 +290,9 @@ def _go_on(
         ).fetchone()
         if not is_over[0]:
             progress("summing up")
-            statement = compile_inline(f"walk_statement({walk_id}) if execute else lab_references()", manifest)
+            statement = compile_inline(f"walk_forward_metrics({walk_id}) if execute else lab_references()")
             connection.execute(statement.encode())
-    return Walked(walk_id, walk["folds"], computed)
+    return WalkResult(walk_id, walk["folds"], computed)
 
 
 def _tell(progress: Progress, where: str, step: str) -> None:
@@ -311,35 +302,34 @@ def _tell(progress: Progress, where: str, step: str) -> None:
 def _walk_fold(
     connection: Connection,
     walk: Mapping[str, Any],
-    wanted: Wanted,
+    spec: RunSpec,
     trials: Mapping[int, dict[str, Value]],
     number: int,
     programs: dict[int, Program],
     progress: Progress,
-    manifest: Any,
 ) -> None:
     """Choose by the bars before, judge by the bars after, and record both."""
     see_one_state(connection)
-    if _data_hash(connection, walk["instruments"], wanted.timeframes, walk["until"]) != walk["data_hash"]:
+    if _data_hash(connection, walk["instruments"], spec.timeframes, walk["until"]) != walk["data_hash"]:
         raise UsageError(
             f"bars of walk {walk['walk_id']} have changed since it began",
             hint="its folds would not belong together: begin a new one",
         )
-    times = timeline(connection, wanted.timeframe, walk["instruments"], walk["since"], walk["until"])
+    times = timeline(connection, spec.timeframe, walk["instruments"], walk["since"], walk["until"])
     fold = folds_of(walk, times)[number - 1]
     kept = {trial: params for trial, params in trials.items() if trial not in programs[0].refused}
 
-    def computed(asked: Wanted, params: Mapping[int, dict[str, Value]], program: Program, part: str) -> int:
-        within = instruments_of(connection, replace(asked, symbols=(), exchange=None, market=None))
+    def computed(part_spec: RunSpec, params: Mapping[int, dict[str, Value]], program: Program, part: str) -> int:
+        within = instruments_of(connection, replace(part_spec, symbols=(), exchange=None, market=None))
         ranges = [
-            Range(instrument, timeframe, asked.since, asked.until)
+            Range(instrument, timeframe, part_spec.since, part_spec.until)
             for instrument in within
             if instrument in walk["instruments"]
-            for timeframe in asked.timeframes
+            for timeframe in part_spec.timeframes
         ]
         return compute(
             connection,
-            asked,
+            part_spec,
             params,
             ranges,
             program,
@@ -347,18 +337,18 @@ def _walk_fold(
             progress=lambda step: progress(f"{part}, {step}"),
         ).run_id
 
-    train = replace(wanted, since=fold.train_from, until=fold.train_until, ends="purged")
+    train = replace(spec, since=fold.train_from, until=fold.train_until, ends="purged")
     run_id = computed(train, kept, programs[0], "choosing")
     trial, in_sample = _choice(connection, run_id, walk["metric"])
     test = replace(
-        wanted,
+        spec,
         grid={name: [value] for name, value in kept[trial].items()},
         since=fold.test_from,
         until=fold.test_until,
         ends="closed",
     )
     if trial not in programs:
-        programs[trial] = _judging(test, trial, kept[trial], manifest, is_checked=True)
+        programs[trial] = _judging(test, trial, kept[trial], is_checked=True)
     test_run_id = computed(test, {trial: kept[trial]}, programs[trial], "judging")
     connection.execute(
         sql.SQL(
@@ -447,7 +437,7 @@ def walks(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
     )
 
 
-def told(connection: Connection, walk_id: int) -> dict[str, list[dict[str, Any]]]:
+def report(connection: Connection, walk_id: int) -> dict[str, list[dict[str, Any]]]:
     """A walk-forward: its folds, how stable its parameters are, and what it came to. Raises UsageError."""
     _walk(connection, walk_id)
     return {

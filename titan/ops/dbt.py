@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from titan.core.correlation import in_environment
 from titan.core.errors import BuildError
 from titan.core.log import event
-from titan.core.settings import REPOSITORY
+from titan.core.settings import REPOSITORY, Settings
+from titan.ops.project import files_read
 
 log = logging.getLogger("titan.dbt")
+
+_INLINE = "sql_operation.titan.inline_query"  # what dbt calls the node of `compile --inline`
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,12 @@ def invoke(
     arguments: Sequence[str] = (),
     *,
     on_start: Callable[[str], None] = lambda name: None,
-    manifest: Any = None,
     project: Path = REPOSITORY,
 ) -> Invocation:
-    """Run `dbt <command>` on the project. Raises BuildError when dbt cannot run at all; failed nodes are in the result."""
+    """Run `dbt <command>` on the project. Raises BuildError when dbt cannot run at all; failed nodes are in the result.
+
+    The second invocation of a process does not read a project again that is what it was.
+    """
     from dbt.cli.main import dbtRunner
     from dbt_common.invocation import get_invocation_id
 
@@ -86,10 +93,14 @@ def invoke(
         if event.info.name == "LogStartLine":
             on_start(str(event.data.description))
 
-    runner = dbtRunner(manifest=manifest, callbacks=[heard])
     begun = time.monotonic()
-    with in_environment(), _flags_as_they_were():
-        outcome = runner.invoke([command, *_options(project), *arguments])
+    read = manifest(project)
+    runner = dbtRunner(manifest=read, callbacks=[heard])
+    try:
+        with in_environment(), _flags_as_they_were():
+            outcome = runner.invoke([command, *_options(project), *arguments])
+    finally:  # dbt leaves it there when it fails, and then stumbles over the next
+        read.nodes.pop(_INLINE, None)
     if outcome.exception is not None:
         raise BuildError(f"dbt {command}: {reason(str(outcome.exception))}") from outcome.exception
     results = getattr(outcome.result, "results", None)
@@ -141,11 +152,27 @@ def reason(message: str) -> str:
     return re.sub(r"\.? (DETAIL|HINT): +", ". ", told)
 
 
-def parse_manifest(project: Path = REPOSITORY) -> Any:
-    """Read the project once, for many invocations in one process."""
+def manifest(project: Path = REPOSITORY) -> Any:
+    """The project as dbt has read it: once, for as long as its files, the target and the database stay the same.
+
+    Variables are left out: the only one is `engine`, and while it reads, dbt takes the engine for a plain one, as who gives
+    that variable does (titan reconcile). Raises BuildError where dbt cannot read the project.
+    """
+    target = (os.environ.get("DBT_TARGET", ""), Settings.from_environment().url)
+    return _manifest(project, target, tuple(files_read(project).items()))
+
+
+# A process of ours needs one; the suite goes back and forth between databases and copies of the project.
+@lru_cache(maxsize=3)
+def _manifest(project: Path, target: tuple[str, str], files: tuple[tuple[str, str], ...]) -> Any:
+    return parse(project)
+
+
+def parse(project: Path = REPOSITORY) -> Any:
+    """The project, read by dbt just now, for who changes what was read. Raises BuildError."""
     from dbt.cli.main import dbtRunner
 
-    with _flags_as_they_were():
+    with in_environment(), _flags_as_they_were():
         outcome = dbtRunner().invoke(["parse", *_options(project)])
     if outcome.exception is not None:
         raise BuildError(f"dbt parse: {reason(str(outcome.exception))}") from outcome.exception

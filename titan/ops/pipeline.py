@@ -71,7 +71,7 @@ class Progressed:
     gate: list[dict[str, Any]] = field(default_factory=list)
     data_docs: Path | None = None
     refreshed: Refreshed | None = None
-    tested: Any = None  # titan.dbt.Invocation; importing dbt takes a second
+    tested: Any = None  # titan.ops.dbt.Invocation; importing dbt takes a second
     summary: list[dict[str, Any]] = field(default_factory=list)
     first_query: list[dict[str, Any]] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)

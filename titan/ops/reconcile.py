@@ -40,7 +40,6 @@ def reconcile(
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Progress = lambda text: None,
-    manifest: Any = None,
 ) -> Reconciled:
     """Recompute the bars that lie whole in [since, until] and compare them with the stored ones. Changes nothing.
 
@@ -50,7 +49,7 @@ def reconcile(
     """
     instruments = _instruments(connection, symbol, exchange)
     progress("compiling the models")
-    texts = _compile(manifest)
+    texts = _compile()
     with connection.transaction(force_rollback=True):
         connection.execute("set local work_mem = '256MB'")
         connection.execute("set local search_path = pg_temp, public")
@@ -93,8 +92,8 @@ def _instruments(connection: Connection, symbol: str | None, exchange: str | Non
     return [int(row[0]) for row in rows]
 
 
-def _compile(manifest: Any) -> dict[str, str]:
-    compiled = dbt.invoke("compile", ["--select", *_MODELS, "--vars", "{engine: postgres}"], manifest=manifest)
+def _compile() -> dict[str, str]:
+    compiled = dbt.invoke("compile", ["--select", *_MODELS, "--vars", "{engine: postgres}"])
     texts = {node.name: node.sql for node in compiled.nodes}
     if missing := set(_MODELS) - texts.keys():
         raise BuildError(f"dbt did not compile {', '.join(sorted(missing))}", hint="dbt compile says why")

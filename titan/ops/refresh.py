@@ -5,7 +5,6 @@ Imports neither dbt nor anything as heavy before it is needed: a refresh is a ma
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -20,14 +19,12 @@ from titan.core.database import Connection
 from titan.core.errors import BuildError, DatabaseUnavailableError
 from titan.core.log import Progress, event
 from titan.core.settings import REPOSITORY
+from titan.ops.project import project_files
 from titan.server.migrate import assert_current
 
 log = logging.getLogger("titan.refresh")
 
 _ROUNDS = 3  # of a full refresh, between which somebody may edit what SQL is made of
-
-# What the models are declared by, from the repository's root.
-_FILES = ("dbt_project.yml", "dbt_project/**/*.sql", "dbt_project/**/*.yml")
 
 
 @dataclass(frozen=True)
@@ -251,12 +248,6 @@ def _owed(connection: Connection, project: Path) -> _Owed:
             return _Owed({"every model": f"{path} is not what they were declared from"}, True, files)
         reasons[models[Path(path).stem]] = f"{path} is not what it was declared from"
     return _Owed(reasons, False, files)
-
-
-def project_files(project: Path = REPOSITORY) -> dict[str, str]:
-    """The files that models are declared by, each with a hash of its contents."""
-    paths = sorted(path for pattern in _FILES for path in project.glob(pattern))
-    return {str(path.relative_to(project)): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths}
 
 
 def _declare(connection: Connection, owed: _Owed, left_out: Sequence[str], build: Build, progress: Progress) -> int:

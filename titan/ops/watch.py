@@ -24,7 +24,8 @@ from titan.core.correlation import run_id
 from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.core.log import event
-from titan.ops.refresh import Build, Refreshed, build_by_dbt, project_files, refresh
+from titan.ops.project import project_files
+from titan.ops.refresh import Build, Refreshed, build_by_dbt, refresh
 from titan.ops.run_lock import RunLock
 from titan.ops.subscriptions import NOTHING, Exchanges, Loaded, Series, load_series, subscribed
 

@@ -13,8 +13,8 @@ series as not materialized (
 
 
 {#- The functions of the living results, over the signals that are stored. -#}
-{% macro living_fill_walk() %}
-  {{ return(fill_walk('fills', {
+{% macro living_fill_loop() %}
+  {{ return(fill_loop('fills', {
     'signals': ref('dim_signal'),
     'events': ref('fct_signals'),
     'bars': ref('fct_bars'),
@@ -25,14 +25,14 @@ series as not materialized (
 {% endmacro %}
 
 
-{% macro fill_walk_name() %}{{ return(function_name('fills', living_fill_walk())) }}{% endmacro %}
+{% macro fill_loop_name() %}{{ return(function_name('fills', living_fill_loop())) }}{% endmacro %}
 
 
-{% macro create_fill_walk() %}{{ create_function('fills', living_fill_walk()) }}{% endmacro %}
+{% macro create_fill_loop() %}{{ create_function('fills', living_fill_loop()) }}{% endmacro %}
 
 
-{% macro living_equity_walk() %}
-  {{ return(equity_walk('equity', {
+{% macro living_equity_loop() %}
+  {{ return(equity_loop('equity', {
     'fills': ref('fill'),
     'bars': ref('fct_bars'),
     'costs': source('config', 'cost'),
@@ -40,7 +40,7 @@ series as not materialized (
 {% endmacro %}
 
 
-{% macro equity_walk_name() %}{{ return(function_name('equity', living_equity_walk())) }}{% endmacro %}
+{% macro equity_loop_name() %}{{ return(function_name('equity', living_equity_loop())) }}{% endmacro %}
 
 
-{% macro create_equity_walk() %}{{ create_function('equity', living_equity_walk()) }}{% endmacro %}
+{% macro create_equity_loop() %}{{ create_function('equity', living_equity_loop()) }}{% endmacro %}

@@ -5,6 +5,24 @@
   The sums of an instrument's accounts are taken span by span and then added up, so that one more bar costs a span and not a history.
 -#}
 
+{#- The names of metrics, in the order of the columns of lab.metric: what follows from `returns`, or from `trades` (titan/lab/metrics.py). -#}
+{% macro metrics(of) %}
+  {{ return({
+    'returns': [
+      'exposure', 'total_return', 'cagr', 'volatility', 'sharpe', 'sortino', 'calmar', 'maximum_drawdown', 'skewness', 'kurtosis',
+      'probabilistic_sharpe',
+    ],
+    'trades': ['trades', 'win_rate', 'profit_factor'],
+  }[of]) }}
+{% endmacro %}
+
+
+{#- Those columns of a relation, in an insert and what it selects. -#}
+{% macro columns_of(relation, names) -%}
+{% for name in names %}{{ relation ~ '.' if relation }}{{ name }}{{ ', ' if not loop.last }}{% endfor %}
+{%- endmacro %}
+
+
 {#- The span of 30 days, counted from 1970, that a bar closes in: its beginning. -#}
 {% macro span_of(closed_at) -%}
 date_bin({{ span_length() }}, {{ closed_at }} - interval '1 microsecond', timestamptz 'epoch')

@@ -1,6 +1,6 @@
 {#-
   The features of a bar as one program: what each enabled indicator declares, to be compiled into one PL/pgSQL function that walks a
-  series bar by bar (walk_function) and the columns made of what it returns (feature_columns).
+  series bar by bar (feature_loop) and the columns made of what it returns (feature_columns).
 
   An indicator is a macro `indicator_<kernel>(program)`. It takes its parameters (parameter), asks for what it is made of and says
   what it makes:
@@ -40,10 +40,13 @@
 {% endmacro %}
 
 
-{#- Of a grid a combination that makes no sense is left out, and named: `refusals` is a list then. -#}
+{#-
+  A row that makes no sense stops the build. Where `refusals` is a list, as of a grid, it is noted there instead: is_fatal says that no other
+  combination of the grid makes more sense.
+-#}
 {% macro refuse_row(program, what, is_fatal=false) %}
-  {% if program.refusals is defined and not is_fatal %}
-    {% do program.refusals.append(what) %}
+  {% if program.refusals is defined %}
+    {% do program.refusals.append({'what': what, 'is_fatal': is_fatal}) %}
   {% else %}
     {% do exceptions.raise_compiler_error(
       "config." ~ program.table ~ ", row '" ~ program.row[program.table] ~ "' (" ~ program.row[program.kind] ~ ' '
@@ -61,7 +64,9 @@
 {% endmacro %}
 
 
+{#- The number; or the least that it may be, where it is refused and the program goes on. -#}
 {% macro checked_number(program, name, value, least, most, is_whole) %}
+  {% set refusals = program.refusals | default([]) | length %}
   {% if value is none %}
     {% do refuse_row(program, "parameter '" ~ name ~ "' is missing", is_fatal=true) %}
   {% elif value is boolean or value is not number %}
@@ -71,6 +76,7 @@
   {% elif value < least or value > most %}
     {% do refuse_row(program, "parameter '" ~ name ~ "' is " ~ value ~ ", outside " ~ least ~ " to " ~ most) %}
   {% endif %}
+  {% if program.refusals | default([]) | length > refusals %}{{ return(least) }}{% endif %}
   {{ return(value | int if is_whole or value == value | int else value) }}
 {% endmacro %}
 

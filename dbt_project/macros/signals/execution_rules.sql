@@ -3,15 +3,15 @@
   the same values in SQL (execution_rule).
 -#}
 {% macro execution_rules(signal) %}
-  {% set given = signal.row.execution %}
+  {% set given = {} %}
   {% set numbers = {
     'pyramiding': (1, 100, true), 'exit_units': (1, 100, true), 'fraction': (0.0001, 1, false),
     'volatility_target': (0.0001, 10, false), 'stop_loss': (0.0001, 0.9999, false), 'take_profit': (0.0001, 100, false),
     'trailing_stop': (0.0001, 0.9999, false),
   } %}
-  {% for name, value in given.items() %}
+  {% for name, value in signal.row.execution.items() %}
     {% if name in numbers %}
-      {% do checked_number(signal, name, value, numbers[name][0], numbers[name][1], numbers[name][2]) %}
+      {% do given.update({name: checked_number(signal, name, value, numbers[name][0], numbers[name][1], numbers[name][2])}) %}
     {% elif name == 'execution_timeframe' %}
       {% if value is not string %}{% do refuse_row(signal, "execution_timeframe is " ~ tojson(value) ~ ", not the name of a timeframe") %}{% endif %}
     {% else %}

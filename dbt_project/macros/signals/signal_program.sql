@@ -4,20 +4,23 @@
   A type is a macro `signal_type_<type>(signal)`. It takes its parameters (parameter), names the features that it reads (reads), and says
   in SQL when a position of either direction is entered and left (enters, leaves). Conditions are about `bar` alone, a row that has each
   feature twice, as of its close and as of the bar before (`<feature>_before`), so that no signal can look ahead.
+
+  goes_on  whether rows that make no sense are kept, each with its `refusals`, instead of stopping everything
 -#}
-{% macro signal_program(rows, features, is_grid=false) %}
+{% macro signal_program(rows, features, goes_on=false) %}
   {% set signals = [] %}
   {% for row in rows %}
     {% set declaration = context.get('signal_type_' ~ row.type) %}
     {% set signal = {
       'table': 'signal', 'kind': 'type', 'row': row, 'taken': [], 'available': features, 'reads': [], 'needs': {}, 'events': []
     } %}
-    {% if is_grid %}{% do signal.update({'refusals': []}) %}{% endif %}
+    {% if goes_on %}{% do signal.update({'refusals': []}) %}{% endif %}
     {% if declaration is none %}
       {% do refuse_row(signal, "there is no type '" ~ row.type ~ "'; there are " ~ (known_types() | join(', ')), is_fatal=true) %}
+    {% else %}
+      {% do declaration(signal) %}
     {% endif %}
-    {% do declaration(signal) %}
-    {% for name in row.params if name not in signal.taken %}
+    {% for name in row.params if declaration is not none and name not in signal.taken %}
       {% do refuse_row(signal, "the type '" ~ row.type ~ "' has no parameter '" ~ name ~ "'; it takes " ~ (signal.taken | join(', ')), is_fatal=true) %}
     {% endfor %}
     {% do execution_rules(signal) %}
@@ -25,6 +28,17 @@
   {% endfor %}
   {% do refuse_timeframes(signals) %}
   {{ return(signals) }}
+{% endmacro %}
+
+
+{#- The first refusal of a program that went on, with what was refused, as data; none if there is none. only_fatal: as no other would do. -#}
+{% macro first_refusal(signals, only_fatal=false) %}
+  {% for signal in signals %}
+    {% for refusal in signal.refusals if refusal.is_fatal or not only_fatal %}
+      {{ return({'type': signal.row.type, 'params': signal.row.params, 'what': refusal.what}) }}
+    {% endfor %}
+  {% endfor %}
+  {{ return(none) }}
 {% endmacro %}
 
 

@@ -1,6 +1,6 @@
 {{ config(
     memory='recursive', key=['instrument_id', 'timeframe', 'closed_at', 'signal'], frozen='base', hypertable='90 days',
-    indexes=[['closed_at']], pre_hook='{{ create_equity_walk() }}'
+    indexes=[['closed_at']], pre_hook='{{ create_equity_loop() }}'
 ) }}
 
 with {{ traded_series() }}
@@ -13,4 +13,4 @@ select
     {%- endfor %}
     series.signal
 from {{ feed_series('series') }}
-cross join lateral {{ equity_walk_name() }}(series.signal, series.instrument_id, series.timeframe, series.first_at) as valued
+cross join lateral {{ equity_loop_name() }}(series.signal, series.instrument_id, series.timeframe, series.first_at) as valued

@@ -1,9 +1,6 @@
 {{ config(materialized='view') }}
 
-{%- set columns = [
-    'first_closed_at', 'last_closed_at', 'bars', 'exposure', 'total_return', 'cagr', 'volatility', 'sharpe', 'sortino', 'calmar',
-    'maximum_drawdown', 'skewness', 'kurtosis', 'probabilistic_sharpe', 'is_ruined'
-] %}
+{%- set columns = ['first_closed_at', 'last_closed_at', 'bars'] + metrics('returns') + ['is_ruined'] %}
 
 with metric as (
     select

@@ -1,6 +1,6 @@
 {{ config(
     memory='recursive', key=['instrument_id', 'timeframe', 'closed_at', 'signal', 'fill_number'], frozen='base', bucket='execution',
-    pre_hook='{{ create_fill_walk() }}'
+    pre_hook='{{ create_fill_loop() }}'
 ) }}
 
 with {{ traded_series() }}
@@ -13,4 +13,4 @@ select
     {%- endfor %}
     series.signal
 from {{ feed_series('series') }}
-cross join lateral {{ fill_walk_name() }}(series.signal, series.instrument_id, series.timeframe, series.first_at) as filled
+cross join lateral {{ fill_loop_name() }}(series.signal, series.instrument_id, series.timeframe, series.first_at) as filled

@@ -1,16 +1,16 @@
 {{ config(
     memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], hypertable='90 days', frozen='base',
     analyze=['instrument_id', 'timeframe', 'closed_at'], work_mem='16MB',
-    pre_hook='{{ create_walk() }}'
+    pre_hook='{{ create_feature_loop() }}'
 ) }}
 {%- set program = feature_program(enabled_indicators()) %}
-{%- set walk = walk_name(program) %}
+{%- set walk = feature_loop_name(program) %}
 
 with series as not materialized (
     select
         instrument.instrument_id,
         timeframe.timeframe,
-        mod(instrument.instrument_id + timeframe.sort_order, {{ walk_shards() }}) as shard
+        mod(instrument.instrument_id + timeframe.sort_order, {{ loop_shards() }}) as shard
     from {{ ref('dim_instrument') }} as instrument
     cross join {{ ref('dim_timeframe') }} as timeframe
     where timeframe.compute_features
@@ -18,7 +18,7 @@ with series as not materialized (
 
 -- Each part of them is one that another process may take.
 walked as not materialized (
-    {%- for shard in range(walk_shards()) %}
+    {%- for shard in range(loop_shards()) %}
         select
             series.instrument_id,
             series.timeframe,

@@ -1,6 +1,4 @@
-{%- set metrics = [
-    'exposure', 'total_return', 'cagr', 'volatility', 'sharpe', 'sortino', 'calmar', 'maximum_drawdown', 'probabilistic_sharpe'
-] %}
+{%- set shown = metrics('returns') | reject('in', ['skewness', 'kurtosis']) | list %}
 -- What it earned with its costs, and beside it without them and by buying and holding.
 with metric as (
     select
@@ -13,7 +11,7 @@ with metric as (
         max(bars) as bars,
         max(trades) filter (where account = 'realistic') as trades,
         max(win_rate) filter (where account = 'realistic') as win_rate,
-        {%- for name in metrics %}
+        {%- for name in shown %}
             max({{ name }}) filter (where account = 'realistic') as {{ name }},
         {%- endfor %}
         {%- for account, prefix in [('clean', 'clean'), ('realistic_hold', 'hold')] %}
@@ -48,7 +46,7 @@ select
     metric.trades,
     metric.win_rate,
     metric.profit_factor,
-    {%- for name in metrics %}
+    {%- for name in shown %}
         metric.{{ name }},
     {%- endfor %}
     {%- for prefix in ['clean', 'hold'] %}

@@ -5,7 +5,7 @@
   from      {fills, bars, costs}: relations to read
   standing  the table of earlier bars that it is taken up from, or none
 -#}
-{% macro equity_walk(name, from, standing=none) -%}
+{% macro equity_loop(name, from, standing=none) -%}
 create or replace function {{ name }}(series_signal text, series_instrument integer, series_timeframe text, first_at timestamptz)
 returns table (
   {%- for column, type in equity_columns().items() %}

@@ -8,7 +8,7 @@
 
   An integer counter saves a fifth of the time over a bigint; what statements cost is told in docs/features.md.
 -#}
-{% macro walk_function(program, name, standing) %}
+{% macro feature_loop(program, name, standing) %}
 {%- set scalars = program.scalars | list %}
 {%- set previous = ['previous_close', 'previous_high', 'previous_low', 'reference_close'] %}
 {%- set kept = ['n', 'return_count', 'range_count', 'bars_since_outage'] + previous + scalars %}
@@ -196,16 +196,16 @@ $walk$
 
 
 {#- The name of the function that walks a series for bar_features. -#}
-{% macro walk_name(program) -%}
-{{ function_name('walk', walk_function(program, 'walk', this.schema ~ '.' ~ this.identifier)) }}
+{% macro feature_loop_name(program) -%}
+{{ function_name('walk', feature_loop(program, 'walk', this.schema ~ '.' ~ this.identifier)) }}
 {%- endmacro %}
 
 
 {#- Creates it if it is not there. Before bar_features, in its transaction. -#}
-{% macro create_walk() %}
-  {{ create_function('walk', walk_function(feature_program(enabled_indicators()), 'walk', this.schema ~ '.' ~ this.identifier)) }}
+{% macro create_feature_loop() %}
+  {{ create_function('walk', feature_loop(feature_program(enabled_indicators()), 'walk', this.schema ~ '.' ~ this.identifier)) }}
 {% endmacro %}
 
 
 {#- Into how many parts a full build is cut, for as many processes as the server gives it. -#}
-{% macro walk_shards() %}{{ return(4) }}{% endmacro %}
+{% macro loop_shards() %}{{ return(4) }}{% endmacro %}

@@ -1,5 +1,5 @@
 {#- What a walk-forward came to out of sample, as a statement: lab.walk_equity says what its folds gave, one after the other. -#}
-{% macro walk_statement(walk_id) %}
+{% macro walk_forward_metrics(walk_id) %}
 with equity as (
     select * from lab.walk_equity where walk_id = {{ walk_id }}
 ),
@@ -56,11 +56,13 @@ traded as (
     where not trade.is_open
 )
 
-insert into lab.walk_metric
+insert into lab.walk_metric (
+    walk_id, first_closed_at, last_closed_at, bars, {{ columns_of('', metrics('returns') + metrics('trades')) }}, result_hash
+)
 select
-    metric.walk_id, metric.first_closed_at, metric.last_closed_at, metric.bars, metric.exposure, metric.total_return, metric.cagr,
-    metric.volatility, metric.sharpe, metric.sortino, metric.calmar, metric.maximum_drawdown, metric.skewness, metric.kurtosis,
-    metric.probabilistic_sharpe, traded.trades, traded.win_rate, traded.profit_factor,
+    metric.walk_id, metric.first_closed_at, metric.last_closed_at, metric.bars,
+    {{ columns_of('metric', metrics('returns')) }},
+    {{ columns_of('traded', metrics('trades')) }},
     (
         select encode(sha256(convert_to(
             (select string_agg(fold.params_hash || fold.in_sample, ' ' order by fold.fold) from lab.fold as fold where fold.walk_id = metric.walk_id)
