@@ -11,7 +11,7 @@ from titan.core.settings import REPOSITORY
 _FILES = ("dbt_project.yml", "dbt_project/**/*.sql", "dbt_project/**/*.yml")
 
 # What else dbt reads: where its target is, and the migrations, which it compares with the database's.
-_READ_BESIDE = ("profiles.yml", "titan/migrations/*.sql")
+_READ_BESIDE = ("profiles.yml", "titan/server/migrations/*.sql")
 
 
 def project_files(project: Path = REPOSITORY) -> dict[str, str]:
