@@ -388,7 +388,7 @@ def test_a_subscription_that_fails_does_not_stop_the_others(warehouse: Warehouse
     )
     progressed = poll()
     assert progressed.code == ExitCode.PARTIAL
-    assert [origin for origin, _ in progressed.report.failed] == ["atlantis", "binance NO/SUCH 1D"]
+    assert [origin for origin, _ in progressed.report.failed] == ["atlantis BTC/USDT 1D", "binance NO/SUCH 1D"]
     assert progressed.report.promoted[0].inserted == 5
 
 
