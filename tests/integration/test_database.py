@@ -147,7 +147,7 @@ def test_readers_have_limits_and_the_owner_has_none(bare: Settings) -> None:
 
 
 def test_an_old_server_is_refused(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan.database.MINIMUM_VERSION", 99)
+    monkeypatch.setattr("titan.core.database.MINIMUM_VERSION", 99)
     with pytest.raises(DatabaseUnavailableError, match="Titan needs 99 or newer"):
         connect(bare)
 

@@ -26,7 +26,7 @@ def instant(text: str, option: str) -> datetime:
 
 
 def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Connection:
-    """titan.database.connect, whose driver is imported by the commands that need it."""
+    """titan.core.database.connect, whose driver is imported by the commands that need it."""
     from titan.core import database
 
     return database.connect(settings, autocommit=autocommit)
