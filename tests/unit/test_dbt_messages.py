@@ -61,7 +61,7 @@ def test_a_project_is_read_again_where_it_is_another(tmp_path: Path, monkeypatch
 
     model.write_text("select 2")
     assert is_read_again()
-    for name in ("dbt_project.yml", "profiles.yml", "titan/migrations/0001_first.sql", "dbt_project/models/one.yml"):
+    for name in ("dbt_project.yml", "profiles.yml", "titan/server/migrations/0001_first.sql", "dbt_project/models/one.yml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
         assert is_read_again(), name
