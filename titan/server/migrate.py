@@ -26,7 +26,7 @@ create table if not exists ops.migration (
 
 @dataclass(frozen=True)
 class Migration:
-    """One file of titan/migrations: its number, its name and its text."""
+    """One file of titan/server/migrations: its number, its name and its text."""
 
     version: int
     name: str
