@@ -120,15 +120,36 @@ def test_a_lost_exchange_is_left_alone_for_longer_each_time_and_nothing_is_lost(
     warehouse: Warehouse, market: LocalExchange
 ) -> None:
     clock = FastClock(START, START + 12.5 * MINUTE)
-    clock.at = [(START + 2 * MINUTE, lambda: market.faults.extend([DOWN] * 20))]
+    clock.at = [(START + 2 * MINUTE, lambda: (market.faults.extend([DOWN] * 4), market.market_faults.extend([DOWN] * 20)))]
     cycles = run(clock, market)
     failed = [cycle.at for cycle in cycles if cycle.failed]
-    assert len(failed) == 5  # four attempts each
-    waits = [after - before for before, after in pairwise(failed)]
+    assert len(failed) == 5  # four attempts at the candles, and four at the markets each time
+    waits = [after - before for before, after in pairwise(failed[1:])]  # the first one asked for candles, too
     assert waits == sorted(waits)
     assert newest(warehouse) == START + 12 * MINUTE
     assert not cycles[-1].failed
     warehouse.assert_incremental_equals_full()
+
+
+def test_a_market_that_its_exchange_cannot_serve_does_not_hold_up_the_others(
+    warehouse: Warehouse, market: LocalExchange
+) -> None:
+    subscribe(warehouse, "ETH/USDT")
+    answer, asked = market.answer, []
+
+    def refuse(path: str, query: dict[str, list[str]]) -> Fault:
+        if query.get("symbol") != ["BTCUSDT"]:
+            return answer(path, query)
+        asked.append(path)
+        return DOWN
+
+    market.answer = refuse  # type: ignore[method-assign]
+    cycles = run(FastClock(START, START + 8.5 * MINUTE), market)
+    assert {what for cycle in cycles for what in cycle.failed} == {"binance BTC/USDT 1m"}
+    assert len(asked) <= 4 * 6  # at once, and after half a minute, one, two, four
+    assert newest(warehouse, "ETH/USDT") == START + 8 * MINUTE
+    lateness = [(cycle.at - START) % MINUTE for cycle in cycles if cycle.inserted == 1]
+    assert len(lateness) >= 7
 
 
 def test_an_exchange_that_asks_to_wait_is_not_asked_before(warehouse: Warehouse, market: LocalExchange) -> None:
@@ -307,3 +328,34 @@ def test_watch_has_a_usage_and_no_subscription_ends_after_a_round(warehouse: War
     assert done.returncode == ExitCode.OK
     assert "insert series into config.subscription" in json.loads(done.stdout)["remark"]
     assert os.environ["PGDATABASE"]
+
+
+def test_a_watch_of_so_many_rounds_ends_with_the_last(warehouse: Warehouse, market: LocalExchange) -> None:
+    clock = FastClock(START)
+    market.now = clock.now
+    Watch(clock).run(lambda cycle: None, 1)
+    assert clock.now() == START
+
+
+def test_what_is_learnt_stands_in_nobodys_way(warehouse: Warehouse) -> None:
+    warehouse.query("insert into ops.exchange_delay values ('binance', '3m', 1)")
+    warehouse.query("delete from config.timeframe where timeframe = '3m'")
+
+
+def test_only_old_results_of_exchanges_that_met_everything_are_forgotten(
+    warehouse: Warehouse, market: LocalExchange
+) -> None:
+    """Every batch here is of minutes two hours before the clock: fresh, old, old with a warning, old and of no exchange."""
+    run(FastClock(START, START + 2.5 * MINUTE), market)
+    titan("load", "synthetic", "--symbols", "1", "--bars", "5")
+    met = """update ops.gate_result set results = replace(results::text, '"is_met": false', '"is_met": true')::jsonb"""
+    warehouse.query(met)
+    batches = [number for (number,) in warehouse.query("select batch_id from ops.gate_result order by batch_id")]
+    assert len(batches) == 4
+    warehouse.query("update ops.gate_result set judged_at = now() - interval '31 days' where batch_id <> %s", batches[0])
+    warned = """update ops.gate_result set results = jsonb_set(results, '{0,is_met}', 'false') where batch_id = %s"""
+    warehouse.query(warned, batches[1])
+    assert warehouse.value("select ops.prune_gate_results()") == 1
+    left = [number for (number,) in warehouse.query("select batch_id from ops.gate_result order by batch_id")]
+    assert left == [batches[0], batches[1], batches[3]]
+    assert warehouse.value("select count(*) from raw.load_batch") == 4

@@ -158,7 +158,7 @@ def backtest_show(
             rows = lab.leaders(connection, run_id, top)
             output.err.print(lab.deflation(lab.tried(connection, run_id)), markup=False)
         drawn = lab.plot(connection, run_id, plot) if plot and run_id is not None else None
-    output.rows(rows, as_json, "no run yet; titan backtest run --help has an example")
+    output.listing(rows, as_json, "no run yet; titan backtest run --help has an example")
     if drawn is not None:
         output.err.print(f"trial {drawn} drawn into {plot}", markup=False)
 
@@ -245,7 +245,7 @@ def backtest_compare(
 
     with connect() as connection:
         rows = evidence.compare(connection, _trial(first), _trial(second))
-    output.rows(rows, as_json)
+    output.listing(rows, as_json)
 
 
 def _trial(text: str) -> tuple[int, int | None]:
@@ -269,7 +269,7 @@ def backtest_leaderboard(
 
     with connect() as connection:
         rows = evidence.leaderboard(connection, top, with_all)
-    output.rows(rows, as_json, "nothing is frozen yet; titan backtest freeze --help has an example")
+    output.listing(rows, as_json, "nothing is frozen yet; titan backtest freeze --help has an example")
 
 
 # --- walk-forward ---------------------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def backtest_walks(
     with connect() as connection:
         if walk_id is None:
             rows = walk.walks(connection)
-            output.rows(rows, as_json, "no walk yet; titan backtest walk --help has an example")
+            output.listing(rows, as_json, "no walk yet; titan backtest walk --help has an example")
             return
         report = walk.report(connection, walk_id)
         if plot:

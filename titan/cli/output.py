@@ -82,25 +82,15 @@ def tables(found: Mapping[str, list[dict[str, Any]]], *, spare: Sequence[str] = 
         table(rows, title=title, spare=spare)
 
 
-def rows(found: list[dict[str, Any]], as_json: bool, otherwise: str = "") -> None:
-    """Rows as JSON or as a table; what to say where there are none."""
-    if as_json:
-        print(json.dumps(found, default=str))
-    elif found:
-        table(found)
-    else:
-        out.print(otherwise, markup=False)
-
-
-def listing(found: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+def listing(found: list[dict[str, Any]], as_json: bool, nothing: str = "") -> None:
     """Rows as JSON or as a table; where there are none, what to say on stderr, for a person or as a line of the log."""
     if as_json:
         print(json.dumps(found, default=str))
     elif found:
         table(found)
-    elif is_json():
+    elif nothing and is_json():
         log.info(nothing)
-    else:
+    elif nothing:
         err.print(nothing, markup=False)
 
 

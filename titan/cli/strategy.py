@@ -88,4 +88,4 @@ def strategy_list(
 
     with connect() as connection:
         rows: list[dict[str, Any]] = approval.history(connection, strategy) if strategy else approval.strategies(connection)
-    output.rows(rows, as_json, "no strategy yet; titan strategy propose --help has an example")
+    output.listing(rows, as_json, "no strategy yet; titan strategy propose --help has an example")

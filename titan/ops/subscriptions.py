@@ -29,9 +29,6 @@ NOTHING = "nothing to load: insert series into config.subscription (exchange, sy
 # Periods by which the beginnings of series may lie apart that are asked for the same time, to be loaded together.
 MOST_APART = 100
 
-# Series in a row that do not reach their exchange until it is left alone: one alone may be a market that it cannot serve.
-FEWEST_UNREACHABLE = 2
-
 MARKETS_AGE = 6 * 3600  # seconds after which a long-lived process reads an exchange's markets again
 
 # Periods before the last known candle that a poll asks for again: exchanges revise their newest ones.
@@ -141,6 +138,18 @@ class Exchanges:
             self._open[exchange] = source, time.monotonic()
         return source
 
+    def can_open(self, exchange: str) -> bool:
+        """Whether it can be reached at all: it is opened anew."""
+        was_open = exchange in self._open
+        self.forget(exchange)
+        if not was_open:  # it could not be opened a moment ago
+            return False
+        try:
+            self.source(exchange)
+        except ExchangeUnreachableError:
+            return False
+        return True
+
     def forget(self, exchange: str) -> None:
         """Open it anew when it is asked next: its markets may have changed, or it wants to be left alone no longer."""
         self._open.pop(exchange, None)
@@ -199,8 +208,9 @@ def load_series(
 def _ask(
     exchanges: Exchanges, exchange: str, series: Sequence[Series], as_of: datetime, progress: Progress, loaded: Loaded
 ) -> Iterator[tuple[Series, Batch]]:
-    """What an exchange answers of each series; once several in a row do not reach it, or it asks to, it is left alone."""
-    unreached = 0
+    """What an exchange answers of each series. One that does not reach it may be a market that it cannot serve, unless the
+    exchange cannot be opened anew either: then, or if it asks to, it is left alone.
+    """
     begins = _begins(series)
     for at, one in enumerate(series):
         try:
@@ -213,19 +223,15 @@ def _ask(
             )  # fmt: skip
         except ExchangeUnreachableError as error:
             _fail(loaded, one, error)
-            unreached += 1
-            is_alone = isinstance(error, RateLimitedError) or unreached >= min(FEWEST_UNREACHABLE, len(series))
-            if not is_alone:
-                continue
-            loaded.unreachable[exchange] = error
-            exchanges.forget(exchange)
-            for other in series[at + 1 :]:
-                _fail(loaded, other, error)
-            return
+            if isinstance(error, RateLimitedError) or not exchanges.can_open(exchange):
+                exchanges.forget(exchange)
+                loaded.unreachable[exchange] = error
+                for other in series[at + 1 :]:
+                    _fail(loaded, other, error)
+                return
         except TitanError as error:
             _fail(loaded, one, error)
         else:
-            unreached = 0
             yield one, batch
 
 

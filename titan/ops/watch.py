@@ -98,8 +98,8 @@ class WallClock:
 class Cycle:
     """What one round did: how many series it asked, what of them got in, what was refreshed, and up to when bars are fresh.
 
-    fresh: by timeframe, the close that every asked series of it has reached, and how many of all have. lost: why the server
-    could not be used. Times are UTC, seconds are those of the machine.
+    failed: what (a series, a model, dbt, the database) and why. fresh: by timeframe, the close that all series reached
+    that answered. Times are UTC, seconds are those of the machine.
     """
 
     number: int
@@ -114,7 +114,7 @@ class Cycle:
     remark: str | None = None
     load_seconds: float = 0
     refresh_seconds: float = 0
-    next_at: datetime | None = None
+    next_at: datetime = field(init=False)
 
     @property
     def is_idle(self) -> bool:
@@ -185,8 +185,8 @@ class Delays:
         return self._seconds.get((series.exchange, series.timeframe), min(FIRST_DELAY, self._longest(series)))
 
     def learn(self, answers: Sequence[_Answer]) -> None:
-        """Of one round. A candle that was not there yet makes the delay as long as it took; when all that were due had come,
-        it gets a little shorter.
+        """Of one round. A candle that was not there yet makes the delay as long as it took; one that was there at the first
+        attempt makes it a little shorter.
         """
         for key, group in groupby(sorted(answers, key=_group_of), key=_group_of):
             there = [answer for answer in group if answer.is_there]
@@ -247,13 +247,14 @@ class Watch:
         self._lock.acquire()
         outcome = "failed"
         try:
-            while most_cycles is None or self.cycles < most_cycles:
+            while True:
                 cycle = self._cycle()
                 if not cycle.is_idle:
                     self.cycles += 1
                     tell(cycle)
-                if cycle.next_at:
-                    self._clock.sleep((cycle.next_at - self._clock.now()).total_seconds())
+                if self.cycles == most_cycles:
+                    break
+                self._clock.sleep((cycle.next_at - self._clock.now()).total_seconds())
             outcome = "done"
         except Stopped:
             outcome = "done"

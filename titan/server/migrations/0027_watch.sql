@@ -4,7 +4,7 @@ comment on table locks.watch is 'Locked while somebody watches the series of con
 
 create table ops.exchange_delay (
     exchange text,
-    timeframe text references config.timeframe,
+    timeframe text,
     seconds double precision not null check (seconds >= 0),
     learnt_at timestamptz not null default clock_timestamp(),
     primary key (exchange, timeframe)
