@@ -309,7 +309,9 @@ def test_a_line_for_people_says_what_came_and_what_failed(capsys: pytest.Capture
     output.show_cycle(cycle)
     cycle.failed = {"binance ETH/USDT 1m": BuildError("of two\nlines"), "bars.gap": BuildError("x")}
     output.show_cycle(cycle)
-    plain, failed = capsys.readouterr().out.splitlines()
+    output.show_cycle(Cycle(4, START, refreshed=refresh.Refreshed(), remark="nothing is subscribed to"))
+    plain, failed, idle = capsys.readouterr().out.splitlines()
+    assert idle == "02:00:00 nothing is subscribed to (0.0 s)"
     assert plain == "02:00:00 2 series asked, 1,200 candles new, 1 revised, 1m to 02:00:00 (0.3 s)"
     assert failed == plain.replace(" (0.3 s)", ", binance ETH/USDT 1m: of two lines; 1 more failed (0.3 s)")
 

@@ -201,7 +201,7 @@ def show_cycle(cycle: Cycle) -> None:
     told += [
         f"{count:,} {name}" for count, name in ((cycle.revised, "revised"), (cycle.quarantined, "quarantined")) if count
     ]
-    told.append(cycle.refreshed.told() if cycle.refreshed else "")
+    told.append(cycle.refreshed.told() if cycle.has_refreshed and cycle.refreshed else "")
     told.append(", ".join(f"{timeframe} to {at:%H:%M:%S}" for timeframe, at in cycle.fresh.items()))
     told.append(cycle.remark or "")
     failed = [f"{what}: {' '.join(str(error).split())}" for what, error in cycle.failed.items()]

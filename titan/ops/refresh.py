@@ -120,9 +120,14 @@ def refresh(
         raise DatabaseUnavailableError(f"the database went away: {error}", hint="is the server up?") from error
     done = Refreshed(walk.steps, owed, declared, time.monotonic() - begun)
     event(
-        log, "refreshed", models=len(done.steps), failed=[step.node for step in done.failed], built=list(done.owed),
+        log,
+        "refreshed",
+        logging.INFO if done.steps or done.owed else logging.DEBUG,
+        models=len(done.steps),
+        failed=[step.node for step in done.failed],
+        built=list(done.owed),
         seconds=round(done.seconds, 3),
-    )  # fmt: skip
+    )
     return done
 
 

@@ -117,10 +117,14 @@ class Cycle:
     next_at: datetime = field(init=False)
 
     @property
+    def has_refreshed(self) -> bool:
+        """Whether some model was behind."""
+        return self.refreshed is not None and bool(self.refreshed.steps or self.refreshed.owed)
+
+    @property
     def is_idle(self) -> bool:
         """Whether there is nothing to say of it."""
-        has_refreshed = self.refreshed is not None and bool(self.refreshed.steps or self.refreshed.owed)
-        return not (self.asked or has_refreshed or self.failed or self.remark)
+        return not (self.asked or self.has_refreshed or self.failed or self.remark)
 
 
 @dataclass
