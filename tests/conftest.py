@@ -8,10 +8,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbt.plugins.manager import PluginManager
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
 
@@ -48,6 +50,8 @@ def dbt_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for variable in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
         patch.setattr(EventManager, "fire_event", _unless_debug(EventManager.fire_event))
+        # dbt looks through every installed package for plugins, each time, and finds the same.
+        patch.setattr(PluginManager, "get_prefixed_modules", cache(PluginManager.get_prefixed_modules))
         yield
 
 
