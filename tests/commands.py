@@ -14,6 +14,7 @@ from titan.cli import main as cli
 from titan.core import correlation
 
 TITAN = str(Path(sys.executable).with_name("titan"))
+QUICK_TITAN = (sys.executable, "-m", "tests.quick_titan")
 
 
 def titan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

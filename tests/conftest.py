@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from dbt_common.events.event_manager import EventManager
 
 from ingest.sources import exchange as source
 from tests.local_exchange import SINCE, LocalExchange, local_exchange
+from tests.quick_titan import quickly
 from tests.servers import temporary_server
 from tests.warehouse import (
     DATABASE,
@@ -155,16 +156,10 @@ def untouched(manifest: Any) -> Iterator[Warehouse]:
 
 @pytest.fixture
 def quick_builds(manifest: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """dbt tests bars alone: for tests of runs, not of models."""
+    """dbt tests one model alone: for tests of runs, not of models."""
     if request.node.get_closest_marker("builds_everything"):
         return
-    invoke = dbt.invoke
-
-    def quickly(command: str, arguments: Sequence[str] = (), **options: Any) -> dbt.Invocation:
-        selection = ["--select", "path:dbt_project/models/bars"] if command == "test" else []
-        return invoke(command, [*arguments, *selection], **options)
-
-    monkeypatch.setattr(dbt, "invoke", quickly)
+    monkeypatch.setattr(dbt, "invoke", quickly(dbt.invoke))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from ingest.load_batch import WRITER_LOCK
-from tests.commands import TITAN, titan
+from tests.commands import QUICK_TITAN, TITAN, titan
 from tests.integration.test_command_line import CANDLES
 from tests.local_exchange import LocalExchange
 from tests.warehouse import Row, Warehouse, make_batch
@@ -416,11 +416,13 @@ def test_polls_whose_exchange_is_away_are_tried_again(
 def test_the_flow_takes_the_same_steps_under_its_own_id(warehouse: Warehouse, candles: Path, tmp_path: Path) -> None:
     candles.write_text(CANDLES + "2024-01-09,9,1,9,9,1\n")
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
-    command = [TITAN, "run", "--prefect", str(candles)]
+    command = [*QUICK_TITAN, "run", "--prefect", str(candles)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == ExitCode.PARTIAL, result.stdout + result.stderr
     said = result.stdout.strip().splitlines()[-1]
     assert said.endswith("Partial: 1 rows in quarantine")
+    assert "| ERROR" not in result.stderr
+    assert "Traceback" not in result.stderr
     flow_run_id = said.split()[2].rstrip(":")
     assert str(warehouse.value("select run_id from ops.run")) == flow_run_id
     assert warehouse.query("select distinct run_id::text from raw.load_batch") == [(flow_run_id,)]
