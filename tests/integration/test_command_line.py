@@ -18,6 +18,7 @@ from tests.commands import TITAN, titan
 from tests.warehouse import DATABASE, Warehouse, create_database
 from titan.cli.main import app
 from titan.core.settings import REPOSITORY, Settings
+from titan.ops import pipeline
 
 CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
     f"2024-01-0{day},{day},{day},{day},{day},1\n" for day in range(1, 9)
@@ -203,7 +204,12 @@ def test_run_on_files_ends_with_a_line_to_connect_with(warehouse: Warehouse, tmp
     assert result.stdout.strip().splitlines()[-1] == f"Connect with: {Settings.from_environment().url}"
 
 
-def test_run_takes_the_synthetic_market_where_the_exchange_cannot_be_reached(warehouse: Warehouse) -> None:
+@pytest.mark.usefixtures("quick_builds")
+def test_run_takes_the_synthetic_market_where_the_exchange_cannot_be_reached(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pipeline.load_synthetic
+    monkeypatch.setattr(pipeline, "load_synthetic", lambda *given, **asked: whole(*given, **{**asked, "bar_count": 100}))
     options = {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False}
     unreachable = json.dumps({"urls": {"api": {"public": "http://127.0.0.1:1/api/v3"}}, "options": options})
     result = titan("run", TITAN_CCXT_BINANCE=unreachable)
@@ -213,19 +219,22 @@ def test_run_takes_the_synthetic_market_where_the_exchange_cannot_be_reached(war
 
 
 def test_who_sends_both_outputs_to_one_place_reads_no_log_between_the_lines(warehouse: Warehouse) -> None:
-    command = [TITAN, "load", "synthetic", "--symbols", "1", "--bars", "30", "--refresh"]
     environment = {name: value for name, value in os.environ.items() if name != "TITAN_LOG"}
     run = functools.partial(subprocess.run, text=True, check=True, env=environment)
-    whole = run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def load(seed: int) -> list[str]:
+        return ["load", "synthetic", "--symbols", "1", "--bars", "30", "--seed", str(seed)]
+
+    whole = run([TITAN, *load(1), "--refresh"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert "30 new" in whole.stdout
     assert re.search(r"\d+ models refreshed in \d", whole.stdout)
     assert "{" not in whole.stdout
-    apart = run(command, capture_output=True)
+    titan(*load(2))
+    apart = run([TITAN, "refresh"], capture_output=True)
     assert {json.loads(line)["level"] for line in apart.stderr.splitlines()} == {"info"}
-    chosen = subprocess.run(
-        [TITAN, "--log", "text", *command[1:]], capture_output=True, text=True, check=True, env=environment
-    )
-    assert chosen.stderr == ""
+    titan(*load(3))
+    chosen = run([TITAN, "--log", "text", "refresh"], capture_output=True)
+    assert (chosen.stderr, "models refreshed" in chosen.stdout) == ("", True)
     wrong = titan("--log", "xml", "status")
     assert (wrong.returncode, "--log is text or json, not 'xml'" in wrong.stderr) == (2, True)
 
