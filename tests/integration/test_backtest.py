@@ -81,10 +81,12 @@ def series_of(warehouse: Warehouse, signal: str, symbol: str) -> tuple[pandas.Da
 
 @pytest.mark.parametrize("signal", CROSSOVERS)
 @pytest.mark.parametrize("symbol", SYMBOLS)
-def test_vectorbt(real: Warehouse, signal: str, symbol: str) -> None:
+def test_vectorbt(real: Warehouse, signal: str, symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same trades, and equity to 1e-9, without and with costs of 10 and 5 hundredths of a per cent."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # It takes ten times longer to be compiled than to be interpreted over some thousand bars.
+        monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
         import vectorbt
 
     bars, trades, equity = series_of(real, signal, symbol)
