@@ -243,33 +243,9 @@ def _before_horizon(connection: Connection, clock: Clock, instruments: dict[int,
         return []
     if not _has_horizon(connection):
         return []
-    query = sql.SQL(
-        """
-        delete from landing
-        using (
-            select
-                instrument_id,
-                coalesce(
-                    greatest(own.horizon_at, case when session.is_24_7 then latest.around_the_clock_at end),
-                    latest.horizon_at
-                ) as horizon_at
-            from raw.instrument as instrument
-            inner join config.session as session using (session_id)
-            left join ops.horizon as own using (instrument_id)
-            cross join (
-                select
-                    max(horizon.horizon_at) as horizon_at,
-                    max(horizon.horizon_at) filter (where session.is_24_7) as around_the_clock_at
-                from ops.horizon as horizon
-                inner join raw.instrument as instrument using (instrument_id)
-                inner join config.session as session using (session_id)
-            ) as latest
-            where instrument_id = any ({instruments}::integer[])
-        ) as horizon
-        where horizon.instrument_id = {instrument_id} and {closed_at} < horizon.horizon_at
-        returning landing.row_number, landing.series
-        """
-    ).format(
+    query = statement(
+        "ingest.sql",
+        "leave_out_frozen",
         instruments=sql.Literal(list(instruments.values())),
         instrument_id=_instrument_of_series(instruments),
         closed_at=clock.closed_at,

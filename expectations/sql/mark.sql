@@ -4,8 +4,7 @@ from (
     select
         row_number,
         series,
-        case
-            {cases}
+        case {cases}
             when {closed_at} > {as_of} then 'unfinished'
         end as reason
     from (

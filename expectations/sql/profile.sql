@@ -1,7 +1,5 @@
 -- What is measured of each series of the batch, over its good rows: one row a series, those without a row included.
-with special_day as materialized (
-    {special_days}
-),
+with special_day as materialized ({special_days}),
 
 in_order as (
     select
@@ -41,7 +39,8 @@ landed as (
 
 source as (
     select prints_empty_candles, outage_after from config.exchange
-    where exchange in (%(exchange)s, '*') order by exchange = '*' limit 1
+    where exchange in (%(exchange)s, '*')
+    order by exchange = '*' limit 1
 ),
 
 ranged as (
@@ -110,4 +109,5 @@ final as (
     from counted
 )
 
-select * from final order by symbol
+select * from final
+order by symbol

@@ -3,8 +3,18 @@
 with contender as (
     select
         landing.*,
-        first_value(row_number) over latest_first as last_row_number,
-        first_value(row(open, high, low, close, volume, quote_volume, trade_count)) over latest_first as last_values
+        first_value(landing.row_number) over latest_first as last_row_number,
+        first_value(
+            row(
+                landing.open,
+                landing.high,
+                landing.low,
+                landing.close,
+                landing.volume,
+                landing.quote_volume,
+                landing.trade_count
+            )
+        ) over latest_first as last_values
     from landing
     window latest_first as (partition by series, opened_at order by row_number desc)
 ),
@@ -24,4 +34,5 @@ superseded as (
         ) is distinct from contender.last_values as is_conflict
 )
 
-select row_number, series, is_conflict from superseded order by row_number
+select row_number, series, is_conflict from superseded
+order by row_number

@@ -27,6 +27,7 @@ added as (
 )
 
 insert into ops.change (node, instrument_id, timeframe, first_at, last_at, is_insert_or_delete)
-select 'raw.observed', %(instrument_id)s, %(timeframe)s, least(lower(added), ended_at) + interval '1 microsecond', upper(added),
+select
+    'raw.observed', %(instrument_id)s, %(timeframe)s, least(lower(added), ended_at) + interval '1 microsecond', upper(added),
     false
 from added

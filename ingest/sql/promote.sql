@@ -1,6 +1,6 @@
 -- Makes the landed candles current, in one statement that reads them once: what is new is inserted, what differs is updated
--- and its old version kept, what is equal is not touched, and the change feed learns the ranges. Every part sees the table as
--- it was before the statement.
+-- and its old version kept, what is equal is not touched, and the change feed learns the ranges. Every part sees the table
+-- as it was before the statement.
 -- The bounds are literals: hypertables prune their chunks by constants alone.
 with difference as materialized (
     select
@@ -52,9 +52,9 @@ kept as (
     from revised
     inner join raw.ohlcv as standing
         on
-            standing.instrument_id = revised.instrument_id
+            revised.instrument_id = standing.instrument_id
             and standing.timeframe = {timeframe}
-            and standing.closed_at = revised.closed_at
+            and revised.closed_at = standing.closed_at
             and standing.closed_at between {first_at} and {last_at}
 ),
 

@@ -15,6 +15,7 @@ from tests.bench.memory import peak_memory
 from titan.core.database import connect
 from titan.lab import backtest, evidence
 from titan.lab import walk_forward as walk
+from titan.lab.spec import RunSpec
 
 ROUNDS = 3
 FAST, SLOW = list(range(5, 55, 5)), list(range(60, 260, 20))
@@ -43,7 +44,7 @@ def _ours(history: History) -> tuple[float, dict[str, float]]:
     with connect() as connection:
         backtest.run(
             connection,
-            backtest.RunSpec("sma_crossover", history.timeframe, {"fast": FAST, "slow": SLOW}),
+            RunSpec("sma_crossover", history.timeframe, {"fast": FAST, "slow": SLOW}),
             lambda name: moments.append((name, perf_counter())),
         )
     ended = perf_counter()
@@ -92,7 +93,7 @@ def _evidence(history: History) -> None:
     since = END - timedelta(days=3650)
     seconds = []
     with connect() as connection:
-        asked = backtest.RunSpec("sma_crossover", history.timeframe, {"fast": [20], "slow": [100]}, since=since)
+        asked = RunSpec("sma_crossover", history.timeframe, {"fast": [20], "slow": [100]}, since=since)
         run_id = backtest.run(connection, asked).run_id
         for _ in range(ROUNDS):
             begun = perf_counter()
@@ -102,7 +103,7 @@ def _evidence(history: History) -> None:
             f"  verify of a run over {history.symbols} instruments of ten years of days: {median(seconds):.1f} s "
             f"({evidence.summary(verdict)})"
         )
-        asked = backtest.RunSpec("sma_crossover", history.timeframe, {"fast": FAST[:5], "slow": SLOW})
+        asked = RunSpec("sma_crossover", history.timeframe, {"fast": FAST[:5], "slow": SLOW})
         with peak_memory() as peak:
             begun = perf_counter()
             walked = walk.begin(connection, asked, walk.WalkPlan(folds=8))

@@ -19,7 +19,8 @@ from tests.commands import titan
 from tests.warehouse import DATABASE, Row, Warehouse, instant, make_batch, separate_warehouse, use_database
 from titan.core.database import connect
 from titan.core.errors import BuildError, UsageError
-from titan.lab import backtest, evidence
+from titan.lab import backtest, evidence, queries
+from titan.lab.spec import RunSpec, parse_grid
 from titan.ops.loads import load_files
 
 CROSSOVERS = ["ema_crossover_9_21", "sma_crossover_50_200"]
@@ -262,10 +263,10 @@ def test_stored_signals_and_runs_agree_to_the_bit(real: Warehouse) -> None:
 def assert_runs_are_what_is_stored(real: Warehouse, *signals: str) -> None:
     instruments = real.value("select count(distinct instrument_id) from backtest.fct_strategy_equity")
     for signal in signals:
-        stored = backtest.stored_signal(real.connection, signal)
+        stored = queries.stored_signal(real.connection, signal)
         ran = backtest.run(
             real.connection,
-            backtest.RunSpec(
+            RunSpec(
                 stored["type"], stored["timeframe"], {name: [value] for name, value in stored["params"].items()},
                 stored["direction"], stored["execution"],
             )
@@ -418,7 +419,7 @@ def test_means_that_are_equal_stand_level(ruined: Warehouse) -> None:
     grid = {"fast": [2, 3, 5, 8, 10, 15, 20, 25], "slow": [30, 40, 50, 60, 100]}
     ran = backtest.run(
         ruined.connection,
-        backtest.RunSpec("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
+        RunSpec("sma_crossover", "1D", grid, symbols=["TIES/USD"]),  # type: ignore[arg-type]
     )
     found: dict[tuple[int, int], list[tuple[int, int | None]]] = {}
     for fast, slow, entry_at, exit_at in ruined.query(
@@ -449,7 +450,7 @@ def test_two_debts_are_no_gain(ruined: Warehouse) -> None:
     """A portfolio of two shorts that gaps ruin has ended with the first, in a run as in the view of it, and says so."""
     ran = backtest.run(
         ruined.connection,
-        backtest.RunSpec(
+        RunSpec(
             "ema_crossover", "1D", {"fast": [9], "slow": [21]}, "both", symbols=["GAP/USD", "LATE/USD"],
             since=instant("2024-03-01"),
         )
@@ -526,7 +527,7 @@ def test_no_bar_is_compared_with_every_fill(real: Warehouse, monkeypatch: pytest
     notices: list[str] = []
     with connect() as connection:
         connection.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
-        ran = backtest.run(connection, backtest.RunSpec("sma_crossover", "1D", {"fast": [2], "slow": [3]}))
+        ran = backtest.run(connection, RunSpec("sma_crossover", "1D", {"fast": [2], "slow": [3]}))
     plans = [json.loads(notice.partition("plan:")[2], strict=False)["Plan"] for notice in notices]
     nodes = [node for plan in plans for node in nodes_of(plan)]
     compared = sum(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"] for node in nodes)
@@ -547,7 +548,7 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
     since, until = instant("2021-01-01"), instant("2022-01-01")
     ran = backtest.run(
         real.connection,
-        backtest.RunSpec(
+        RunSpec(
             "ema_crossover",
             "1D",
             {"fast": [9], "slow": [21]},
@@ -576,7 +577,7 @@ def test_a_run_over_a_part_of_the_history_begins_there(real: Warehouse) -> None:
 
 
 def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
-    ran = backtest.run(real.connection, backtest.RunSpec("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}))
+    ran = backtest.run(real.connection, RunSpec("sma_crossover", "1D", {"fast": [10, 50], "slow": [20, 60]}))
     assert ran.trials == 3
     ((reason, left_out),) = ran.refused.items()
     assert "slow" in reason
@@ -586,7 +587,7 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
         (2, {"fast": 10, "slow": 60}),
         (4, {"fast": 50, "slow": 60}),
     ]
-    assert len(backtest.leaders(real.connection, ran.run_id, 10)) == 3
+    assert len(queries.leaders(real.connection, ran.run_id, 10)) == 3
     # Nothing is left of what it worked with.
     assert real.query("select relname from pg_class where relname like 'work%'") == []
     with pytest.raises(Exception, match="is history"):
@@ -622,21 +623,21 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
 def test_what_cannot_be_run_is_said(real: Warehouse, wanted: dict[str, Any], message: str) -> None:
     whole: dict[str, Any] = {"type": "ema_crossover", "timeframe": "1D", "grid": {"fast": [9], "slow": [21]}, **wanted}
     with pytest.raises((UsageError, BuildError)) as refused:
-        backtest.run(real.connection, backtest.RunSpec(**whole))
+        backtest.run(real.connection, RunSpec(**whole))
     assert message in str(refused.value)
     assert isinstance(refused.value, UsageError)
     assert real.query("select relname from pg_class where relname like 'work%'") == []
 
 
 def test_grids_are_read() -> None:
-    assert backtest.parse_grid(["fast=5..20:5", "slow=50", "k=1,1.5,2..3:0.5"]) == {
+    assert parse_grid(["fast=5..20:5", "slow=50", "k=1,1.5,2..3:0.5"]) == {
         "fast": [5, 10, 15, 20],
         "slow": [50],
         "k": [1, 1.5, 2, 2.5, 3],
     }
     for wrong in ("fast", "fast=", "=5", "fast=x", "fast=5..1", "fast=1..5:0", "fast=nan", "fast=1..1000000", "Fast=1"):
         with pytest.raises(UsageError, match=r"fast|=5|Fast"):
-            backtest.parse_grid([wrong])
+            parse_grid([wrong])
 
 
 def test_the_command_runs_shows_and_draws(real: Warehouse, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from tests.warehouse import (
     use_database,
 )
 from titan.core.errors import UsageError
-from titan.lab import backtest, evidence
+from titan.lab import backtest, evidence, queries
+from titan.lab.spec import RunSpec
 from titan.ops import dbt
 
 START = instant("2021-01-01")
@@ -74,7 +75,7 @@ def market(manifest: Any, days: str) -> Iterator[Warehouse]:
 
 
 def run(warehouse: Warehouse, **wanted: Any) -> int:
-    asked = backtest.RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
+    asked = RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
     return backtest.run(warehouse.connection, asked).run_id
 
 
@@ -167,7 +168,7 @@ def test_trials_are_counted_by_how_much_they_differ(market: Warehouse) -> None:
         )
     wider = run(market, grid={"fast": [3, 4], "slow": [10, 20]})
     assert market.value(in_all, wider) == 6
-    assert backtest.deflation(backtest.tried(market.connection, wider)).endswith(
+    assert queries.deflation(queries.tried(market.connection, wider)).endswith(
         "; 6 of sma_crossover on 1D were tried so far"
     )
     assert market.value(in_all, run(market, type="ema_crossover")) == 4

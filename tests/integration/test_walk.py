@@ -18,6 +18,8 @@ from tests.warehouse import Row, Warehouse, make_batch
 from titan.core.errors import BusyError, UsageError
 from titan.lab import approval, backtest
 from titan.lab import walk_forward as walk
+from titan.lab.pool import pool
+from titan.lab.spec import RunSpec
 from titan.lab.walk_forward import Fold, WalkPlan
 from titan.ops import dbt
 
@@ -25,8 +27,8 @@ GRID = {"slow": [10, 20], "fast": [3, 6]}  # in an order that is not that of jso
 PLAN = WalkPlan(folds=3, train=100, embargo=5)
 
 
-def spec_of(wanted: dict[str, Any]) -> backtest.RunSpec:
-    return backtest.RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
+def spec_of(wanted: dict[str, Any]) -> RunSpec:
+    return RunSpec(**{"type": "sma_crossover", "timeframe": "1D", "grid": GRID, **wanted})
 
 
 def begin(warehouse: Warehouse, plan: WalkPlan = PLAN, **wanted: Any) -> int:
@@ -240,10 +242,10 @@ def assert_no_mixture_is_pooled(market: Warehouse) -> None:  # noqa: F811
         ({"symbols": ["AAA/USD", "NEW/USD"], "exchange": "test"}, "one bar of 1D lies in that range of test spot NEW/USD"),
         ({"market": "perpetual"}, "there are no bars of 1D of perpetual"),
     ):
-        for attempt in (backtest.run, backtest.pool):
+        for attempt in (backtest.run, pool):
             with pytest.raises(UsageError, match=message):
                 attempt(market.connection, spec_of(wanted))
-    assert backtest.pool(market.connection, spec_of({"symbols": ["AAA/USD"], "exchange": "Other"}))[1] == []
+    assert pool(market.connection, spec_of({"symbols": ["AAA/USD"], "exchange": "Other"}))[1] == []
 
 
 def test_what_cannot_be_walked_is_said(market: Warehouse) -> None:  # noqa: F811

@@ -11,7 +11,8 @@ import pytest
 from expectations import PREDICATES
 from tests.warehouse import Warehouse
 from titan.core.timeframes import TIMEFRAMES
-from titan.lab import backtest, metrics
+from titan.lab import metrics
+from titan.lab.program import compile_inline
 
 MEMORIES = {"bucket", "recursive", "interval", "cross_section", "whole"}
 TABLES = {"incremental", "rollup"}
@@ -125,7 +126,7 @@ def test_predicates_have_names_and_meanings_of_their_own() -> None:
 
 def test_metrics_are_named_alike_in_python_dbt_and_the_tables(models: dict[str, Any], untouched: Warehouse) -> None:
     """In the tables of the lab in that order; the models of a strategy's metrics have all of them."""
-    in_dbt = json.loads(backtest.compile_inline("tojson([metrics('returns'), metrics('trades')])"))
+    in_dbt = json.loads(compile_inline("tojson([metrics('returns'), metrics('trades')])"))
     assert in_dbt == [list(metrics.OF_RETURNS), list(metrics.OF_TRADES)]
     for table, names in (
         ("metric", metrics.METRICS),

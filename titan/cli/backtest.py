@@ -64,21 +64,21 @@ def backtest_run(
 
     Example: titan backtest run --type sma_crossover fast=5..50:5 slow=60..200:20 --timeframe 1D
     """
-    from titan.lab import backtest as lab
+    from titan.lab import backtest, queries
 
     with connect() as connection, output.progress("running a backtest") as progress:
         spec = _spec(
             connection, grid, signal, signal_type, timeframe, direction, execution, symbols, exchange, market, since, until,
             (fee_bps, slippage_bps, borrow_bps_per_day),
         )  # fmt: skip
-        result = lab.run(connection, spec, progress)
-        best = lab.leaders(connection, result.run_id, top)
-        tried = lab.tried(connection, result.run_id)
+        result = backtest.run(connection, spec, progress)
+        best = queries.leaders(connection, result.run_id, top)
+        tried = queries.tried(connection, result.run_id)
     if as_json:
         counted = {name: tried[name] for name in ("effective_trials", "trials_in_all")}
         print(json.dumps({**vars(result), **counted, "best": best}, default=str))
         return
-    output.show_backtest(result, best, lab.deflation(tried))
+    output.show_backtest(result, best, queries.deflation(tried))
 
 
 def _spec(
@@ -97,7 +97,8 @@ def _spec(
     costs: tuple[float | None, ...],
 ) -> Any:
     """What the options ask for, on top of a stored signal if one is named."""
-    from titan.lab import backtest as lab
+    from titan.lab.queries import stored_signal
+    from titan.lab.spec import COSTS, RunSpec, parse_grid
 
     if bool(signal) == bool(signal_type):
         raise UsageError("name either a stored --signal or a --type", hint="titan backtest run --help has an example")
@@ -106,25 +107,25 @@ def _spec(
     names = [symbol.strip() for symbol in (symbols or "").split(",") if symbol.strip()]
     if symbols is not None and not names:
         raise UsageError(f"--symbols {symbols!r} names none")
-    stored = lab.stored_signal(connection, signal) if signal else {"params": {}, "execution": {}}
-    given = lab.parse_grid(grid or [])
+    stored = stored_signal(connection, signal) if signal else {"params": {}, "execution": {}}
+    given = parse_grid(grid or [])
     rules: dict[str, Any] = {}
     for text in execution or []:
         name, _, value = text.partition("=")
         if name == "execution_timeframe":
             rules[name] = value
         else:
-            values = lab.parse_grid([text])[name]
+            values = parse_grid([text])[name]
             if len(values) != 1:
                 raise UsageError(f"--execution {text}: a rule has one value", hint="run it once for each")
             rules[name] = values[0]
-    return lab.RunSpec(
+    return RunSpec(
         type=signal_type or str(stored["type"]),
         timeframe=timeframe or str(stored.get("timeframe", "1D")),
         grid={**{name: [value] for name, value in stored["params"].items()}, **given},
         direction=direction or str(stored.get("direction", "long")),
         execution={**stored["execution"], **rules},
-        costs={name: value for name, value in zip(lab.COSTS, costs, strict=True) if value is not None},
+        costs={name: value for name, value in zip(COSTS, costs, strict=True) if value is not None},
         symbols=names,
         exchange=exchange,
         market=market,
@@ -145,19 +146,20 @@ def backtest_show(
 
     Example: titan backtest show 3 --top 5 --plot run3.png
     """
-    from titan.lab import backtest as lab
+    from titan.lab import queries
+    from titan.lab.plot import plot_run
 
     if run_id is None and (trial is not None or plot is not None):
         raise UsageError("--trial and --plot need a run", hint="titan backtest show lists the runs")
     with connect() as connection:
         if run_id is None:
-            rows = lab.runs(connection)
+            rows = queries.runs(connection)
         elif trial is not None:
-            rows = lab.metrics(connection, run_id, trial)
+            rows = queries.metrics(connection, run_id, trial)
         else:
-            rows = lab.leaders(connection, run_id, top)
-            output.err.print(lab.deflation(lab.tried(connection, run_id)), markup=False)
-        drawn = lab.plot(connection, run_id, plot) if plot and run_id is not None else None
+            rows = queries.leaders(connection, run_id, top)
+            output.err.print(queries.deflation(queries.tried(connection, run_id)), markup=False)
+        drawn = plot_run(connection, run_id, plot) if plot and run_id is not None else None
     output.listing(rows, as_json, "no run yet; titan backtest run --help has an example")
     if drawn is not None:
         output.err.print(f"trial {drawn} drawn into {plot}", markup=False)
@@ -362,6 +364,7 @@ def backtest_walks(
     Example: titan backtest walks 2 --plot walk2.png
     """
     from titan.lab import walk_forward as walk
+    from titan.lab.plot import plot_walk
 
     if walk_id is None and plot is not None:
         raise UsageError("--plot needs a walk", hint="titan backtest walks lists them")
@@ -372,7 +375,7 @@ def backtest_walks(
             return
         report = walk.report(connection, walk_id)
         if plot:
-            walk.plot(connection, walk_id, plot)
+            plot_walk(connection, walk_id, plot)
     _show_walk(walk_id, report, as_json)
     if plot:
         output.err.print(f"walk {walk_id} drawn into {plot}", markup=False)

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.text import Text
 
+from titan.core.errors import some
 from titan.core.log import Progress, is_json, log
 
 if TYPE_CHECKING:  # the annotations alone need them, and importing dbt takes a second
@@ -251,8 +252,6 @@ def show_backtest(result: Any, best: list[dict[str, Any]], worth: str) -> None:
 def show_left_out(names: list[str]) -> None:
     """Which instruments a run or a walk leaves out."""
     if names:
-        from titan.lab.backtest import some
-
         err.print(f"  left out, with fewer than two bars: {some(names)}", style="yellow", markup=False)
 
 

@@ -65,25 +65,22 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Co
 
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
+Query = sql.SQL | sql.Composed
 
 
-def records(
-    connection: Connection, query: str | sql.SQL | sql.Composed, parameters: Parameters = None
-) -> list[dict[str, Any]]:
+def records(connection: Connection, query: str | Query, parameters: Parameters = None) -> list[dict[str, Any]]:
     """The rows of a query, each by the names of its columns."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query.encode() if isinstance(query, str) else query, parameters).fetchall()
 
 
-def record(
-    connection: Connection, query: str | sql.SQL | sql.Composed, parameters: Parameters = None
-) -> dict[str, Any] | None:
+def record(connection: Connection, query: str | Query, parameters: Parameters = None) -> dict[str, Any] | None:
     """The first row of a query by the names of its columns; None where it has none."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query.encode() if isinstance(query, str) else query, parameters).fetchone()
 
 
-def statement(package: str, name: str, **parts: sql.Composable) -> sql.SQL | sql.Composed:
+def statement(package: str, name: str, **parts: sql.Composable) -> Query:
     """The statement `name`.sql of a package, its parts filled in."""
     text = sql.SQL(resources.files(package).joinpath(f"{name}.sql").read_text("utf-8"))
     return text.format(**parts) if parts else text

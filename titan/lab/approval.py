@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any
 
-from titan.core.database import Connection, record, records
+from titan.core.database import Connection, record, records, statement
 from titan.core.errors import TitanError, UsageError
-from titan.lab.backtest import compile_inline, jinja, refuse
+from titan.lab.program import compile_inline, jinja, refuse
 
 NEXT = {"draft": ("approved", "archived"), "approved": ("active", "archived"), "active": ("archived",)}
 
@@ -21,17 +21,7 @@ def propose(connection: Connection, walk_id: int, strategy: str, *, by: str, rea
     """Make a draft of the choice of a walk-forward's last fold. Raises UsageError where that cannot be."""
     with connection.transaction():
         _lock(connection)
-        found = record(
-            connection,
-            """
-            select metric.walk_id, walk.folds, fold.params
-            from lab.walk as walk
-            left join lab.walk_metric as metric on walk.walk_id = metric.walk_id
-            left join lab.fold as fold on walk.walk_id = fold.walk_id and walk.folds = fold.fold
-            where walk.walk_id = %s
-            """,
-            (walk_id,),
-        )
+        found = record(connection, statement("titan.lab.sql", "last_choice"), {"walk_id": walk_id})
         if found is None:
             raise UsageError(f"there is no walk {walk_id}", hint="titan backtest walks lists them")
         if found["walk_id"] is None:
@@ -43,18 +33,7 @@ def propose(connection: Connection, walk_id: int, strategy: str, *, by: str, rea
             raise UsageError(f"there is a strategy {strategy} already", hint="choose another name")
         if not re.fullmatch(r"[a-z][a-z0-9_]*", strategy):
             raise UsageError(f"{strategy!r} is no name for a strategy", hint="write it in small letters, digits and _")
-        connection.execute(
-            """
-            insert into lab.strategy (
-                strategy, walk_id, type, timeframe, direction, params, execution, params_hash
-            )
-            select %s, walk.walk_id, walk.type, walk.timeframe, walk.direction, fold.params, walk.execution, fold.params_hash
-            from lab.walk as walk
-            inner join lab.fold as fold on walk.walk_id = fold.walk_id and walk.folds = fold.fold
-            where walk.walk_id = %s
-            """,
-            (strategy, walk_id),
-        )
+        connection.execute(statement("titan.lab.sql", "propose"), {"strategy": strategy, "walk_id": walk_id})
         _record(connection, strategy, None, "draft", by, reason)
 
 
@@ -86,32 +65,13 @@ def activate(connection: Connection, strategy: str, *, by: str, reason: str) -> 
     with connection.transaction():
         _lock(connection)
         status = _status(connection, strategy, "active")
-        row = record(
-            connection,
-            """
-            select
-                strategy.*, signal.signal is not null as is_signal,
-                (signal.type, signal.timeframe, signal.direction, signal.params, signal.execution)
-                = (strategy.type, strategy.timeframe, strategy.direction, strategy.params, strategy.execution) as is_same
-            from lab.strategy as strategy
-            left join config.signal as signal on strategy.strategy = signal.signal
-            where strategy.strategy = %s
-            """,
-            (strategy,),
-        )
+        row = record(connection, statement("titan.lab.sql", "signal_of_strategy"), {"strategy": strategy})
         is_signal = row is not None and bool(row["is_signal"])
         if is_signal and row is not None and not row["is_same"]:
             raise UsageError(
                 f"config.signal has a row {strategy} with other parameters", hint="rename or delete it; nothing was changed"
             )
-        connection.execute(
-            """
-            insert into config.signal (signal, type, timeframe, params, direction, execution)
-            select strategy, type, timeframe, params, direction, execution from lab.strategy where strategy = %s
-            on conflict (signal) do update set is_enabled = true where not signal.is_enabled
-            """,
-            (strategy,),
-        )
+        connection.execute(statement("titan.lab.sql", "activate"), {"strategy": strategy})
         _record(connection, strategy, status, "active", by, reason)
         return not is_signal
 
@@ -137,30 +97,12 @@ def archive(connection: Connection, strategy: str, *, by: str, reason: str) -> N
 
 def strategies(connection: Connection) -> list[dict[str, Any]]:
     """Every strategy and what it is now."""
-    return records(
-        connection,
-        """
-        select
-            status.strategy, status.status, status.decided_at, status.decided_by, status.reason, status.type,
-            status.timeframe, status.direction, status.params::text as params, status.walk_id, metric.sharpe,
-            metric.win_rate, metric.profit_factor, metric.maximum_drawdown
-        from lab.strategy_status as status
-        inner join lab.walk_metric as metric on status.walk_id = metric.walk_id
-        order by status.strategy
-        """,
-    )
+    return records(connection, statement("titan.lab.sql", "strategies"))
 
 
 def history(connection: Connection, strategy: str) -> list[dict[str, Any]]:
     """Every decision about a strategy. Raises UsageError where there is none."""
-    rows = records(
-        connection,
-        """
-        select decided_at, from_status, to_status, decided_by, reason, evidence::text as evidence
-        from lab.approval where strategy = %s order by approval_id
-        """,
-        (strategy,),
-    )
+    rows = records(connection, statement("titan.lab.sql", "decisions"), {"strategy": strategy})
     if not rows:
         raise UsageError(f"there is no strategy {strategy}", hint="titan strategy list has them")
     return rows
@@ -168,24 +110,7 @@ def history(connection: Connection, strategy: str) -> list[dict[str, Any]]:
 
 def evidence(connection: Connection, strategy: str) -> list[dict[str, Any]]:
     """The thresholds, and what the strategy came to out of sample. Raises UsageError for a threshold of no metric."""
-    rows = records(
-        connection,
-        """
-        select
-            threshold.metric, threshold.least, (of_walk.metrics ->> threshold.metric)::float8 as value,
-            coalesce((of_walk.metrics ->> threshold.metric)::float8 >= threshold.least, false) as is_reached,
-            of_walk.metrics ? threshold.metric as is_metric
-        from lab.strategy as strategy
-        inner join lab.walk_metric as metric on strategy.walk_id = metric.walk_id
-        cross join lateral (
-            select to_jsonb(metric) - array['walk_id', 'first_closed_at', 'last_closed_at', 'result_hash'] as metrics
-        ) as of_walk
-        cross join config.approval_threshold as threshold
-        where strategy.strategy = %s
-        order by threshold.metric
-        """,
-        (strategy,),
-    )
+    rows = records(connection, statement("titan.lab.sql", "thresholds"), {"strategy": strategy})
     unknown = [row["metric"] for row in rows if not row["is_metric"]]
     if unknown:
         raise UsageError(
@@ -223,9 +148,13 @@ def _record(connection: Connection, strategy: str, before: str | None, after: st
         raise UsageError("a decision needs a reason", hint="--reason says why")
     proof = [{name: row[name] for name in ("metric", "least", "value")} for row in evidence(connection, strategy)]
     connection.execute(
-        """
-        insert into lab.approval (strategy, from_status, to_status, decided_by, reason, evidence)
-        values (%s, %s, %s, %s, %s, %s)
-        """,
-        (strategy, before, after, by, reason, json.dumps(proof)),
+        statement("titan.lab.sql", "decide"),
+        {
+            "strategy": strategy,
+            "before": before,
+            "after": after,
+            "by": by,
+            "reason": reason,
+            "evidence": json.dumps(proof),
+        },
     )

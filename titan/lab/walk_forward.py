@@ -8,34 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from titan.core.database import Connection, record, records
+from titan.core.database import Connection, record, records, statement
 from titan.core.errors import BusyError, UsageError
 from titan.core.locks import locked
 from titan.core.log import Progress
-from titan.lab.backtest import (
-    COSTS,
-    Program,
-    Range,
-    RunSpec,
-    Value,
-    combinations,
-    compile_inline,
-    compile_program,
-    compute,
-    draw,
-    instruments_of,
-    known_delistings,
-    pool,
-    see_one_state,
-    spec_of,
-)
+from titan.lab.backtest import Range, compute, known_delistings, see_one_state
 from titan.lab.metrics import CHOICES
+from titan.lab.pool import instruments_of, pool
+from titan.lab.program import Program, compile_inline, compile_program
+from titan.lab.spec import COSTS, RunSpec, Value, combinations, spec_of
 
 SCHEMES = ("anchored", "rolling")
 
@@ -106,48 +92,27 @@ def begin(connection: Connection, spec: RunSpec, plan: WalkPlan, progress: Progr
         times = timeline(connection, spec.timeframe, instruments, spec.since, spec.until)
         plan = fitted(plan, len(times))
         row: Any = connection.execute(
-            sql.SQL(
-                """
-                insert into lab.walk (
-                    type, timeframe, direction, grid, execution, costs, delistings, instruments, since, until, scheme, folds,
-                    train_bars, test_bars, embargo_bars, metric, trials, code_hash, data_hash
-                )
-                select
-                    %s, %s, %s, %s, %s,
-                    (
-                        select jsonb_agg(to_jsonb(cost) || {} order by exchange, market_type)
-                        from config.cost as cost
-                    ),
-                    (
-                        select coalesce(jsonb_agg(to_jsonb(gone) order by exchange, market_type, symbol), '[]')
-                        from ({}) as gone
-                    ),
-                    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
-                returning walk_id
-                """
-            ).format(
-                sql.Literal(json.dumps({name: spec.costs[name] for name in COSTS if name in spec.costs})),
-                known_delistings(replace(spec, until=times[-1])),
-            ),
-            (
-                spec.type,
-                spec.timeframe,
-                spec.direction,
-                json.dumps(spec.grid),
-                json.dumps(dict(spec.execution)),
-                instruments,
-                spec.since,
-                times[-1],
-                plan.scheme,
-                plan.folds,
-                plan.train,
-                plan.test,
-                plan.embargo,
-                plan.metric,
-                len(trials) - len(programs[0].refused),
-                _code_hash(programs),
-                _data_hash(connection, instruments, spec.timeframes, times[-1]),
-            ),
+            statement("titan.lab.sql", "begin_walk", known_delistings=known_delistings(replace(spec, until=times[-1]))),
+            {
+                "type": spec.type,
+                "timeframe": spec.timeframe,
+                "direction": spec.direction,
+                "grid": json.dumps(spec.grid),
+                "execution": json.dumps(dict(spec.execution)),
+                "costs": json.dumps({name: spec.costs[name] for name in COSTS if name in spec.costs}),
+                "instruments": instruments,
+                "since": spec.since,
+                "until": times[-1],
+                "scheme": plan.scheme,
+                "folds": plan.folds,
+                "train": plan.train,
+                "test": plan.test,
+                "embargo": plan.embargo,
+                "metric": plan.metric,
+                "trials": len(trials) - len(programs[0].refused),
+                "code_hash": _code_hash(programs),
+                "data_hash": _data_hash(connection, instruments, spec.timeframes, times[-1]),
+            },
         ).fetchone()
     return BegunWalk(int(row[0]), programs, left_out)
 
@@ -172,18 +137,8 @@ def timeline(
 ) -> list[datetime]:
     """The moments at which a bar of any of the instruments closes."""
     rows: list[Any] = connection.execute(
-        """
-        select distinct bar.closed_at
-        from bars.fct_bars as bar
-        where
-            bar.instrument_id = any (%s)
-            and bar.timeframe = %s
-            and bar.closed_at > coalesce(%s, '-infinity'::timestamptz)
-            and bar.opened_at >= coalesce(%s, '-infinity'::timestamptz)
-            and bar.closed_at <= coalesce(%s, 'infinity'::timestamptz)
-        order by 1
-        """,
-        (instruments, timeframe, since, since, until),
+        statement("titan.lab.sql", "timeline"),
+        {"instruments": instruments, "timeframe": timeframe, "since": since, "until": until},
     ).fetchall()
     return [row[0] for row in rows]
 
@@ -290,8 +245,8 @@ def _go_on(connection: Connection, walk: Mapping[str, Any], programs: dict[int, 
         ).fetchone()
         if not is_over[0]:
             progress("summing up")
-            statement = compile_inline(f"walk_forward_metrics({walk_id}) if execute else lab_references()")
-            connection.execute(statement.encode())
+            summing = compile_inline(f"walk_forward_metrics({walk_id}) if execute else lab_references()")
+            connection.execute(summing.encode())
     return WalkResult(walk_id, walk["folds"], computed)
 
 
@@ -351,41 +306,25 @@ def _walk_fold(
         programs[trial] = _judging(test, trial, kept[trial], is_checked=True)
     test_run_id = computed(test, {trial: kept[trial]}, programs[trial], "judging")
     connection.execute(
-        sql.SQL(
-            """
-            insert into lab.fold (
-                walk_id, fold, train_from, train_until, test_from, test_until, run_id, test_run_id, trial, params,
-                params_hash, in_sample, out_of_sample
-            )
-            select %s, %s, %s, %s, %s, %s, %s, %s, trial.trial, trial.params, trial.params_hash, %s, portfolio.{}
-            from lab.trial as trial
-            inner join lab.portfolio_metric as portfolio on trial.run_id = portfolio.run_id and trial.trial = portfolio.trial
-            where trial.run_id = %s
-            """
-        ).format(sql.Identifier(walk["metric"])),
-        (
-            walk["walk_id"],
-            number,
-            fold.train_from,
-            fold.train_until,
-            fold.test_from,
-            fold.test_until,
-            run_id,
-            test_run_id,
-            in_sample,
-            test_run_id,
-        ),
+        statement("titan.lab.sql", "record_fold", metric=sql.Identifier(walk["metric"])),
+        {
+            "walk_id": walk["walk_id"],
+            "fold": number,
+            "train_from": fold.train_from,
+            "train_until": fold.train_until,
+            "test_from": fold.test_from,
+            "test_until": fold.test_until,
+            "run_id": run_id,
+            "test_run_id": test_run_id,
+            "in_sample": in_sample,
+        },
     )
 
 
 def _choice(connection: Connection, run_id: int, metric: str) -> tuple[int, float]:
     """The best trial of a run by a metric of its portfolio; the first of those that are equal. Raises UsageError."""
     row: Any = connection.execute(
-        sql.SQL(
-            "select trial, {0} from lab.portfolio_metric where run_id = %s and {0} is not null and trades > 0 "
-            "order by {0} desc, trial limit 1"
-        ).format(sql.Identifier(metric)),
-        (run_id,),
+        statement("titan.lab.sql", "choice", metric=sql.Identifier(metric)), {"run_id": run_id}
     ).fetchone()
     if row is None:
         raise UsageError(
@@ -397,14 +336,7 @@ def _choice(connection: Connection, run_id: int, metric: str) -> tuple[int, floa
 
 def _data_hash(connection: Connection, instruments: list[int], timeframes: list[str], until: datetime) -> str:
     row: Any = connection.execute(
-        """
-        select encode(sha256(convert_to(string_agg(
-            coalesce(lab.hash_of_bars(instrument, timeframe, %s), 'none'), ' ' order by instrument, timeframe
-        ), 'UTF8')), 'hex')
-        from unnest(%s::integer[]) as instrument
-        cross join unnest(%s::text[]) as timeframe
-        """,
-        (until, instruments, timeframes),
+        statement("titan.lab.sql", "data_hash"), {"instruments": instruments, "timeframes": timeframes, "until": until}
     ).fetchone()
     return str(row[0])
 
@@ -421,85 +353,13 @@ def _walk(connection: Connection, walk_id: int) -> dict[str, Any]:
 
 def walks(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
     """The last walk-forwards, the last first."""
-    return records(
-        connection,
-        """
-        select
-            walk.walk_id, walk.begun_at, walk.type, walk.timeframe, walk.scheme, walk.trials, walk.folds,
-            (select count(*) from lab.fold as fold where fold.walk_id = walk.walk_id) as folds_done, metric.sharpe,
-            metric.total_return, metric.maximum_drawdown, metric.win_rate, metric.profit_factor, metric.trades
-        from lab.walk as walk
-        left join lab.walk_metric as metric on walk.walk_id = metric.walk_id
-        order by walk.walk_id desc
-        limit %s
-        """,
-        (limit,),
-    )
+    return records(connection, statement("titan.lab.sql", "walks"), {"most": limit})
 
 
 def report(connection: Connection, walk_id: int) -> dict[str, list[dict[str, Any]]]:
     """A walk-forward: its folds, how stable its parameters are, and what it came to. Raises UsageError."""
     _walk(connection, walk_id)
     return {
-        name: records(connection, statement, (walk_id,))
-        for name, statement in (
-            (
-                "folds",
-                """
-                select
-                    fold.fold, fold.test_from, fold.test_until,
-                    (
-                        select string_agg(param.name || '=' || param.value, ' ' order by param.name)
-                        from jsonb_each_text(fold.params) as param (name, value)
-                    ) as params,
-                    fold.in_sample, best.deflated_sharpe as deflated, fold.out_of_sample, test.total_return,
-                    test.maximum_drawdown, test.trades, fold.run_id, fold.test_run_id
-                from lab.fold as fold
-                inner join lab.portfolio_metric as best on fold.run_id = best.run_id and fold.trial = best.trial
-                inner join lab.portfolio_metric as test on fold.test_run_id = test.run_id
-                where fold.walk_id = %s
-                order by fold.fold
-                """,
-            ),
-            (
-                "stability",
-                "select param, folds, different_values, changes, least, median, most from lab.walk_stability "
-                "where walk_id = %s order by param",
-            ),
-            (
-                "out_of_sample",
-                """
-                select
-                    metric.bars, metric.sharpe, metric.probabilistic_sharpe, metric.total_return,
-                    metric.maximum_drawdown, metric.is_ruined, metric.trades, metric.win_rate, metric.profit_factor,
-                    metric.exposure,
-                    hold.realistic_hold_equity - 1 as hold_return, metric.result_hash
-                from lab.walk_metric as metric
-                cross join lateral (
-                    select equity.realistic_hold_equity
-                    from lab.walk_equity as equity
-                    where equity.walk_id = metric.walk_id
-                    order by equity.closed_at desc
-                    limit 1
-                ) as hold
-                where metric.walk_id = %s
-                """,
-            ),
-        )
+        name: records(connection, statement("titan.lab.sql", name), {"walk_id": walk_id})
+        for name in ("folds", "stability", "out_of_sample")
     }
-
-
-def plot(connection: Connection, walk_id: int, path: Path) -> None:
-    """Draw equity and drawdown out of sample. Raises UsageError where nothing was walked or the file cannot be written."""
-    rows: list[Any] = connection.execute(
-        """
-        select
-            closed_at, realistic_hold_equity, realistic_hold_drawdown, clean_equity, clean_drawdown, realistic_equity,
-            realistic_drawdown
-        from lab.walk_equity where walk_id = %s order by closed_at
-        """,
-        (walk_id,),
-    ).fetchall()
-    if not rows:
-        raise UsageError(f"walk {walk_id} has no fold to draw", hint="titan backtest walks lists what there is")
-    draw(rows, f"walk {walk_id}, out of sample", path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from titan.core.database import Connection, records
+from titan.core.database import Connection, records, statement
 from titan.core.errors import BuildError, UsageError
 from titan.core.log import Progress
 from titan.ops import dbt
@@ -130,40 +130,15 @@ _IN_RANGE = """
     and opened_at >= %(since)s
     and closed_at <= %(until)s
 """
-_DIFFERING = """
-with stored as materialized (
-    select * from ({stored_bars}) as bar where {in_range}
-),
-
-again as materialized (
-    select * from ({bars_again}) as bar where {in_range}
-)
-
-select
-    instrument.exchange,
-    instrument.symbol,
-    coalesce(stored.timeframe, again.timeframe) as timeframe,
-    closed_at,
-    relation,
-    case when stored.opened_at is null then 'missing' when again.opened_at is null then 'surplus' else 'wrong' end as fault,
-    {stored_object} as stored,
-    {object_again} as recomputed
-from stored
-full join again using (relation, instrument_id, timeframe, closed_at)
-inner join raw.instrument as instrument using (instrument_id)
-left join ops.horizon as horizon using (instrument_id)
-where
-    coalesce(coalesce(stored.opened_at, again.opened_at) >= horizon.horizon_at, true)
-    and {stored_row} is distinct from {row_again}
-order by instrument.exchange, instrument.symbol, closed_at, timeframe, relation
-"""
 
 
 def _compare(
     connection: Connection, instruments: list[int], timeframe: str | None, since: datetime | None, until: datetime | None
 ) -> Reconciled:
     in_range = sql.SQL(_IN_RANGE)
-    query = sql.SQL(_DIFFERING).format(
+    query = statement(
+        "titan.ops.sql",
+        "differing",
         stored_bars=_bars("bars."),
         bars_again=_bars("again_"),
         in_range=in_range,

@@ -4,38 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from titan.core.database import Connection, records
+from titan.core.database import Connection, Query, records, statement
 
 FIRST_QUERY = (
     "select symbol, timeframe, opened_at, close, volume from marts.ohlcv where timeframe = '1D' "
     "order by closed_at desc, symbol limit 5"
 )
 
-_STATUS = """
-select
-    instrument.instrument_id,
-    instrument.exchange,
-    instrument.market_type as market,
-    instrument.symbol,
-    observed.timeframe,
-    observed.timeframe = instrument.base_timeframe as is_base,
-    first_candle.opened_at as first_at,
-    last_candle.closed_at as last_at,
-    upper(observed.observed) as observed_until
-from raw.instrument as instrument
-inner join raw.observed as observed on instrument.instrument_id = observed.instrument_id
-cross join lateral (
-    select opened_at from raw.ohlcv
-    where ohlcv.instrument_id = observed.instrument_id and ohlcv.timeframe = observed.timeframe
-    order by closed_at limit 1
-) as first_candle
-cross join lateral (
-    select closed_at from raw.ohlcv
-    where ohlcv.instrument_id = observed.instrument_id and ohlcv.timeframe = observed.timeframe
-    order by closed_at desc limit 1
-) as last_candle
-order by instrument.exchange, instrument.market_type, instrument.symbol, observed.timeframe
-"""
 
 _BARS = """
 select
@@ -67,7 +42,7 @@ def series(connection: Connection) -> list[dict[str, Any]]:
     gaps, missing and completeness are those of the base candles; refreshed_at is when the bars last took in something new.
     They are null for what is kept for cross-checks only, and before the first build.
     """
-    rows = _rows(connection, _STATUS)
+    rows = _rows(connection, statement("titan.ops.sql", "series"))
     built: Any = connection.execute("select to_regclass('bars.completeness') is not null").fetchone()
     found = {(row["instrument_id"], row["timeframe"]): row for row in _rows(connection, _BARS)} if built[0] else {}
     for row in rows:
@@ -105,7 +80,7 @@ def exchanges(connection: Connection) -> set[str]:
     return {str(row[0]) for row in rows}
 
 
-def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
+def _rows(connection: Connection, query: str | Query) -> list[dict[str, Any]]:
     rows = records(connection, query)
     connection.commit()
     return rows

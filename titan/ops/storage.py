@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from ingest.load_batch import close_batch, open_batch
-from titan.core.database import Connection, records
+from titan.core.database import Connection, records, statement
 from titan.core.errors import UsageError
 from titan.core.log import Progress
 from titan.ops.refresh import needs_refresh
@@ -40,68 +40,7 @@ _CHUNKED = """
     hypertable_size(class.oid) as bytes
 """
 
-# The bars of continuous aggregates that are about to be frozen go into the table beside them. A refresh, by whomever, makes
-# aggregates anew of the candles that are left; it has no reach there.
-_FREEZE = """
-insert into bars.rollup_stored ({columns})
-select {columns}
-from bars.rollup as bar
-inner join raw.instrument as instrument using (instrument_id)
-inner join config.session as session using (session_id)
-where
-    session.is_24_7
-    and bar.closed_at <= date_trunc('day', %s::timestamptz, session.timezone)
-    and not exists (
-        select from ops.horizon as horizon
-        where horizon.instrument_id = bar.instrument_id and horizon.horizon_at >= bar.closed_at
-    )
-on conflict do nothing
-"""
-_BAR = (
-    "instrument_id", "timeframe", "opened_at", "closed_at", "open", "high", "low", "close", "volume", "quote_volume",
-    "trade_count", "price_factor", "bar_count", "missing_count", "is_partial",
-)  # fmt: skip
 
-# Each horizon, and the instant from which its candles are needed: null where all of them are, for want of a checkpoint. A
-# bar that is open at the horizon is made again of all its candles; a gap after it begins at the last bar before it.
-HORIZONS = """
-select
-    horizon.instrument_id,
-    horizon.timeframe,
-    horizon.horizon_at,
-    case when checkpoint.closed_at is not null or not timeframe.compute_features
-        then least(horizon.horizon_at, checkpoint.closed_at, last_bar.closed_at, open_bar.opened_at)
-    end as kept_from
-from ops.horizon as horizon
-inner join bars.dim_timeframe as timeframe on horizon.timeframe = timeframe.timeframe
-inner join raw.instrument as instrument on horizon.instrument_id = instrument.instrument_id
-inner join config.session as session on instrument.session_id = session.session_id
-left join lateral (
-    select features.closed_at from features.bar_features as features
-    where
-        features.instrument_id = horizon.instrument_id
-        and features.timeframe = horizon.timeframe
-        and features.closed_at < horizon.horizon_at
-        and features.checkpoint is not null
-    order by features.closed_at desc
-    limit 1
-) as checkpoint on timeframe.compute_features
-left join lateral (
-    select candle.closed_at from bars.candle as candle
-    where
-        candle.instrument_id = horizon.instrument_id
-        and candle.timeframe = horizon.timeframe
-        and candle.closed_at <= horizon.horizon_at
-        and candle.is_in_session
-    order by candle.closed_at desc
-    limit 1
-) as last_bar on true
-left join lateral (
-    select min(date_bin(make_interval(secs => duration_seconds), horizon.horizon_at, timestamptz 'epoch')) as opened_at
-    from bars.dim_timeframe
-    where is_intraday
-) as open_bar on session.is_24_7
-"""
 HAS_CHECKPOINTS = """
 select 1 from pg_attribute
 where attrelid = to_regclass('features.bar_features') and attname = 'checkpoint' and not attisdropped
@@ -197,8 +136,7 @@ def _drop(connection: Connection, now: datetime, done: Stored, progress: Progres
         connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
         batch_id = open_batch(connection, "retention", "config.retention", None, now, {"candles_before": str(wanted[0])})
         if has_aggregates:
-            columns = sql.SQL(", ").join(map(sql.Identifier, _BAR))
-            connection.execute(sql.SQL(_FREEZE).format(columns=columns), (wanted[0],))
+            connection.execute(statement("titan.ops.sql", "freeze"), {"until": wanted[0]})
         # A local midnight: no day has a part of its candles. It never moves back.
         connection.execute(
             """
@@ -213,7 +151,7 @@ def _drop(connection: Connection, now: datetime, done: Stored, progress: Progres
             """,
             (wanted[0],),
         )
-        horizons: list[Any] = connection.execute(HORIZONS).fetchall()
+        horizons: list[Any] = connection.execute(statement("titan.ops.sql", "horizons")).fetchall()
         for instrument_id, timeframe, horizon_at, kept_from in horizons:
             for relation in ("raw.ohlcv", "bars.candle"):
                 # Literals: chunks are pruned by constants alone. Before null there is nothing.

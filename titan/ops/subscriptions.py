@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from expectations.gate import preload
 from ingest.sources.exchange import PAGE_LIMIT, ExchangeSource, ExchangeUnreachableError, RateLimitedError
 from titan.core.batch import Batch, instant, join
-from titan.core.database import Connection
+from titan.core.database import Connection, statement
 from titan.core.errors import GateError, TitanError, UsageError
 from titan.core.log import Progress, event
 from titan.core.timeframes import TIMEFRAMES, Timeframe
@@ -37,43 +37,6 @@ OVERLAP = 2
 # How far a poll goes back for a source that had nothing to say: it may have been late. A market that ended long ago is not
 # asked for its silence again and again.
 CATCH_UP = "7 days"
-
-_SUBSCRIPTIONS = """
-select
-    subscription.exchange,
-    subscription.symbol,
-    subscription.timeframe,
-    subscription.since::timestamp at time zone 'UTC' as since,
-    greatest(least(last_candle.closed_at, reached.reached), reached.reached - %(catch_up)s::interval) as reached
-from config.subscription as subscription
-left join raw.instrument as instrument
-    on
-        subscription.exchange = instrument.exchange
-        and subscription.symbol = instrument.symbol
-        and (subscription.symbol like '%%:%%') = (instrument.market_type <> 'spot')
--- The end of the stretch that has been asked for without a hole since the beginning; what was loaded apart comes later.
-left join lateral (
-    select upper(stretch) as reached
-    from raw.observed as observed
-    cross join unnest(observed.observed) as stretch
-    where
-        observed.instrument_id = instrument.instrument_id
-        and observed.timeframe = subscription.timeframe
-        and stretch @> subscription.since::timestamp at time zone 'UTC'
-) as reached on true
-left join lateral (
-    select ohlcv.closed_at
-    from raw.ohlcv as ohlcv
-    where
-        ohlcv.instrument_id = instrument.instrument_id
-        and ohlcv.timeframe = subscription.timeframe
-        and ohlcv.closed_at <= reached.reached
-    order by ohlcv.closed_at desc
-    limit 1
-) as last_candle on true
-where subscription.is_active
-order by subscription.exchange, subscription.timeframe, subscription.symbol
-"""
 
 
 @dataclass(frozen=True)
@@ -158,7 +121,7 @@ class Exchanges:
 def subscribed(connection: Connection) -> list[Series]:
     """Every active series of config.subscription, by exchange, timeframe and symbol."""
     with connection.transaction(), connection.cursor(row_factory=class_row(Series)) as cursor:
-        return cursor.execute(_SUBSCRIPTIONS, {"catch_up": CATCH_UP}).fetchall()
+        return cursor.execute(statement("titan.ops.sql", "subscriptions"), {"catch_up": CATCH_UP}).fetchall()
 
 
 def load_subscriptions(connection: Connection, progress: Progress = lambda text: None) -> LoadReport:
