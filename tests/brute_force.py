@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
 INTRADAY = {"5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "2h": 7200, "4h": 14400, "6h": 21600, "8h": 28800, "12h": 43200}
 
 
@@ -100,31 +99,41 @@ def intraday_bars(
     bars: dict[tuple[str, pd.Timestamp], Bar] = {}
     zone = ZoneInfo(calendar.timezone)
     is_around_the_clock = calendar.timezone == "UTC"
+    placed: list[tuple[Any, int, tuple[int, int]]] = []  # candles, when they open, and from when to when their day goes
+    for row in candles.itertuples():
+        opened = _seconds(row.opened_at)
+        if is_around_the_clock:
+            placed.append((row, opened, (0, 0)))
+            continue
+        day = calendar.days.get(row.opened_at.astimezone(zone).date())
+        if day is not None and opened < _seconds(day[1]) and opened + seconds > _seconds(day[0]):
+            placed.append((row, opened, (_seconds(day[0]), _seconds(day[1]))))
     for timeframe, length in {**INTRADAY, "1D": 86_400}.items():
         if length <= seconds or length % seconds:
             continue
-        groups: dict[tuple[pd.Timestamp, pd.Timestamp], list[Any]] = defaultdict(list)
-        for row in candles.itertuples():
+        groups: dict[tuple[int, int], list[Any]] = defaultdict(list)
+        for row, opened, (start, end) in placed:
             if is_around_the_clock:
-                start = EPOCH + (row.opened_at - EPOCH) // pd.Timedelta(seconds=length) * pd.Timedelta(seconds=length)
-                end = start + pd.Timedelta(seconds=length)
-            else:
-                day = calendar.days.get(row.opened_at.astimezone(zone).date())
-                if day is None or row.opened_at >= day[1] or row.opened_at + pd.Timedelta(seconds=seconds) <= day[0]:
-                    continue
-                start, end = day
-                if timeframe != "1D":
-                    offset = row.opened_at - day[0]
-                    if offset % pd.Timedelta(seconds=seconds):
-                        continue
-                    start = day[0] + offset // pd.Timedelta(seconds=length) * pd.Timedelta(seconds=length)
-                    end = min(start + pd.Timedelta(seconds=length), day[1])
-            groups[start, end].append(row)
-        for (start, end), rows in groups.items():
-            if end <= observed[1] and start >= observed[0]:
-                expected = math.ceil((end - start) / pd.Timedelta(seconds=seconds))
-                bars[timeframe, end] = Bar(start, *_summed(rows), max(expected - len(rows), 0), False)
+                first = opened // length * length
+                groups[first, first + length].append(row)
+            elif timeframe == "1D":
+                groups[start, end].append(row)
+            elif (opened - start) % seconds == 0:
+                first = start + (opened - start) // length * length
+                groups[first, min(first + length, end)].append(row)
+        for (first, last), rows in groups.items():
+            if last <= _seconds(observed[1]) and first >= _seconds(observed[0]):
+                expected = math.ceil((last - first) / seconds)
+                bars[timeframe, _instant(last)] = Bar(_instant(first), *_summed(rows), max(expected - len(rows), 0), False)
     return bars
+
+
+def _seconds(moment: pd.Timestamp) -> int:
+    return moment.value // 10**9
+
+
+def _instant(seconds: int) -> pd.Timestamp:
+    return pd.Timestamp(seconds, unit="s", tz="UTC")
 
 
 def _period(row: dict[str, Any], day: date, number: int) -> int:
@@ -168,13 +177,16 @@ def multi_day_bars(
             start, end = calendar.days[period[0]][0], calendar.days[period[-1]][1]
             is_partial_start = start < observed[0]
             if to_date:
-                so_far: list[Any] = []
+                place = {day: at for at, day in enumerate(period, start=1)}
+                volumes: list[float] = []
+                high, low = -math.inf, math.inf
                 for day, bar in included:
-                    so_far.append(bar)
+                    volumes.append(bar.volume)
+                    high, low = max(high, bar.high), min(low, bar.low)
                     closed_at = calendar.days[day][1]
-                    elapsed = period.index(day) + 1
                     bars[row["timeframe"], closed_at] = Bar(
-                        start, *_summed(so_far), elapsed - len(so_far), is_partial_start or closed_at < end,
+                        start, included[0][1].open, high, low, bar.close, math.fsum(volumes), len(volumes),
+                        place[day] - len(volumes), is_partial_start or closed_at < end,
                         (day - _first_date(row, number)).days + 1,
                     )  # fmt: skip
             elif end <= observed[1] and not is_partial_start:

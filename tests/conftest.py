@@ -36,10 +36,18 @@ from tests.warehouse import (
 from titan.ops import dbt
 from titan.server.migrate import migrate
 
+# Fixtures of many tests that take seconds: those tests go to one worker, or each worker would make the same.
+SHARED_BY_MANY = ("small", "traded", "years", "ruin", "edited", "found", "days")
 
+
+@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The properties first: they take longest, and the other worker does the rest meanwhile."""
     items.sort(key=lambda item: "properties" not in item.nodeid)
+    for item in items:
+        for name in SHARED_BY_MANY:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session", autouse=True)

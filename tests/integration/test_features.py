@@ -292,13 +292,13 @@ def test_a_walk_is_taken_up_at_any_bar(warehouse: Warehouse) -> None:
             rows.append(Row(START + timedelta(hours=at), close, "X/USD", generator.random()))
     batch = make_batch(rows, observed=(START, START + timedelta(hours=2_150)))
     warehouse.load(batch)
-    warehouse.build("--select", "+bar_features")
+    warehouse.refresh()
     whole = warehouse.query("select features::text from features.bar_features as features order by timeframe, closed_at")
     for cut in (2_127, 532, 265, 40, 2):
         delete(warehouse.connection, exchange="test", symbol="X/USD", from_at=START + timedelta(hours=cut))
-        warehouse.build("--select", "+bar_features")
+        warehouse.refresh()
         warehouse.load(batch)
-        warehouse.build("--select", "+bar_features")
+        warehouse.refresh()
         again = warehouse.query("select features::text from features.bar_features as features order by timeframe, closed_at")
         assert again == whole, cut
 

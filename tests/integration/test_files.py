@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.sources.files import FileOptions
-from tests.warehouse import BARS_ALONE, Warehouse
+from tests.warehouse import BARS_ALONE, SMALL_TIMEFRAMES, Warehouse
 from titan.core.errors import SourceError, TitanError, UsageError
 from titan.ops.loads import LoadReport, load_files
 
@@ -335,6 +335,7 @@ def test_real_files_of_many_layouts_land_whole(warehouse: Warehouse, shared: Pat
         report = load(warehouse, shared / "data" / name)
         assert report.failed == []
         assert (report.promoted[0].inserted, report.quarantined) == (inserted, quarantined), name
+    warehouse.query("delete from config.timeframe where timeframe <> all (%s)", SMALL_TIMEFRAMES)
     warehouse.refresh()
     last = warehouse.query(
         "select last_price from marts.market_summary where exchange = 'binance' and symbol = 'BTC/USDT' and market_type = 'spot'"

@@ -53,6 +53,6 @@ def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Wa
     # Nor does a series cost more beside many others.
     beside_one = blocks(warehouse, ONE_SERIES)
     warehouse.load(make_batch(hours(0, 2_000, [f"COIN{at}/USDT" for at in range(20)])))
-    warehouse.build("--select", "+ohlcv")
+    warehouse.refresh()
     warehouse.query("analyze")
     assert blocks(warehouse, ONE_SERIES) < 1.5 * beside_one + 40
