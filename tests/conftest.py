@@ -16,6 +16,7 @@ import pytest
 from dbt.plugins.manager import PluginManager
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
+from xdist.scheduler import LoadScopeScheduling
 
 from ingest.sources import exchange as source
 from tests.local_exchange import SINCE, LocalExchange, local_exchange
@@ -36,18 +37,33 @@ from tests.warehouse import (
 from titan.ops import dbt
 from titan.server.migrate import migrate
 
-# Fixtures of many tests that take seconds: those tests go to one worker, or each worker would make the same.
-SHARED_BY_MANY = ("small", "traded", "years", "ruin", "edited", "found", "days")
+# Modules whose tests share what takes seconds to make: each goes to one worker, or two would make the same.
+TOGETHER = {
+    "tests/properties/test_load_sequences.py": "small",
+    "tests/properties/test_memories.py": "small",
+    "tests/properties/test_readers.py": "small",
+    **{
+        f"tests/integration/test_{name}.py": name
+        for name in ("adjustments", "backtest", "evidence", "execution", "reconcile")
+    },
+}
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
+class _InTurn(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests are handed out one by one, those of a module that stays together as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _InTurn:
+    return _InTurn(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The properties first: they take longest, and the other worker does the rest meanwhile."""
     items.sort(key=lambda item: "properties" not in item.nodeid)
-    for item in items:
-        for name in SHARED_BY_MANY:
-            if name in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session", autouse=True)
