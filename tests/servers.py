@@ -39,7 +39,7 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
     before = dict(os.environ)
     for variable in _VARIABLES:
         os.environ.pop(variable, None)
-    root = Path(tempfile.mkdtemp(prefix="titan-test-"))
+    root = Path(tempfile.mkdtemp(prefix="titan-test-", dir=None if is_durable else _memory()))
     root.chmod(0o755)  # as root, the server runs as another user
     os.environ.update(TITAN_HOME=str(root), PGPORT=str(free_port()), PGPASSFILE=str(root / "pgpass"))
     embedded = EmbeddedServer(Settings.from_environment(), overrides={} if is_durable else _NOT_DURABLE)
@@ -55,6 +55,12 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
         shutil.rmtree(root)
         os.environ.clear()
         os.environ.update(before)
+
+
+def _memory() -> str | None:
+    """A folder in memory, where there is one with room: a database a test is ten gigabytes that nobody needs on a disk."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 4 * 2**30 else None
 
 
 def _let_plans_be_logged(embedded: EmbeddedServer) -> None:
