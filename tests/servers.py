@@ -59,7 +59,7 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
 
 def _memory() -> str | None:
     """A folder in memory, where there is one with room: a database a test is ten gigabytes that nobody needs on a disk."""
-    shared = Path("/dev/shm")
+    shared = Path("/dev/shm")  # noqa: S108 - what is made in it is a folder of its own
     return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 4 * 2**30 else None
 
 
