@@ -37,6 +37,11 @@ from tests.warehouse import (
 from titan.ops import dbt
 from titan.server.migrate import migrate
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write tests/golden anew")
+
+
 # Modules whose tests share what takes seconds to make: each goes to one worker, or two would make the same.
 TOGETHER = {
     "tests/properties/test_load_sequences.py": "small",
