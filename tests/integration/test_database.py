@@ -13,6 +13,7 @@ import pytest
 
 from tests.servers import temporary_server
 from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch
+from titan.core.correlation import in_environment
 from titan.core.database import connect
 from titan.core.errors import DatabaseUnavailableError, MigrationError
 from titan.core.settings import Settings
@@ -158,6 +159,20 @@ def test_what_the_user_asks_of_libpq_holds(bare: Settings, monkeypatch: pytest.M
     with connect(bare) as connection:
         asked = [connection.execute(f"show {name}".encode()).fetchone() for name in ("statement_timeout", "timezone")]
     assert asked == [("12345ms",), ("UTC",)]
+
+
+def test_no_statement_of_ours_is_compiled_by_llvm_unless_somebody_asks_for_it(
+    bare: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def jit() -> list[object]:
+        asked = "select setting || ' by ' || source from pg_settings where name = 'jit'"
+        with connect(bare) as ours, in_environment(), psycopg.connect(bare.url) as of_dbt:
+            return [row[0] for one in (ours, of_dbt) for row in one.execute(asked).fetchall()]
+
+    monkeypatch.delenv("PGOPTIONS", raising=False)
+    assert jit() == ["off by client"] * 2
+    monkeypatch.setenv("PGOPTIONS", "-c jit=on")
+    assert jit() == ["on by client"] * 2
 
 
 def test_the_embedded_server_starts_once_asks_for_a_password_and_stops() -> None:

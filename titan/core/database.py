@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from titan.core.correlation import connection_options
+from titan.core.correlation import PREFERRED, connection_options
 from titan.core.errors import DatabaseUnavailableError
 from titan.core.settings import Settings
 
@@ -21,12 +21,12 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 def _options() -> str:
-    """What the user asks of libpq (PGOPTIONS) and what Titan needs, which comes last and holds.
+    """What the user asks of libpq (PGOPTIONS), after what Titan would rather have, and before what it needs.
 
     A landing of a million rows stays in memory with that many temporary buffers; they are taken as needed.
     """
     ours = "-c timezone=UTC -c client_min_messages=warning -c temp_buffers=256MB"
-    return f"{os.environ.get('PGOPTIONS', '')} {ours} {connection_options()}".strip()
+    return f"{PREFERRED} {os.environ.get('PGOPTIONS', '')} {ours} {connection_options()}"
 
 
 def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Connection:
