@@ -110,6 +110,9 @@ def test_a_quiet_market_is_asked_once_a_candle_and_teaches_nothing(warehouse: Wa
     assert warehouse.value("select seconds from ops.exchange_delay") <= watch.FIRST_DELAY
     assert newest(warehouse, "ETH/USDT") == START + 15 * MINUTE
     assert newest(warehouse) == START + 20 * MINUTE
+    # Bars of the minute are as fresh as those of the series that is behind.
+    behind = {cycle.fresh["1m"] for cycle in cycles if cycle.asked == 2 and cycle.at > START + 17 * MINUTE}
+    assert behind == {START + 15 * MINUTE}
 
 
 def ms(moment: datetime) -> int:
