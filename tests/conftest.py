@@ -47,6 +47,7 @@ TOGETHER = {
     "tests/properties/test_load_sequences.py": "small",
     "tests/properties/test_memories.py": "small",
     "tests/properties/test_readers.py": "small",
+    "tests/integration/test_walk.py": "evidence",
     **{
         f"tests/integration/test_{name}.py": name
         for name in ("adjustments", "backtest", "evidence", "execution", "reconcile")

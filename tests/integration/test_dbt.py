@@ -72,7 +72,7 @@ def test_what_models_are_said_to_be_is_the_comment_of_what_stands(warehouse: War
 def test_no_number_depends_on_the_time_zone_of_the_session(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server's default, or PGOPTIONS, may be a zone with summer time; dbt's connections have it."""
     until = datetime(2024, 4, 1, tzinfo=UTC)
-    warehouse.load(synthetic_batch(symbol_count=2, bar_count=4000, timeframe="1h", until=until))
+    warehouse.load(synthetic_batch(symbol_count=2, bar_count=2500, timeframe="1h", until=until))
     warehouse.refresh()
     assert warehouse.value("select count(*) from signals.fct_signals") > 0
     monkeypatch.setenv("PGOPTIONS", "-c timezone=America/New_York")

@@ -93,7 +93,7 @@ def test_a_usual_delay_is_learnt_and_outlasts_the_process(warehouse: Warehouse, 
     assert all(late >= timedelta(seconds=6) for late in lateness)
     assert newest(warehouse) == START + 12 * MINUTE
     market.lateness = timedelta(0)
-    run(FastClock(START + 12.5 * MINUTE, START + 45 * MINUTE), market)
+    run(FastClock(START + 12.5 * MINUTE, START + 30 * MINUTE), market)
     assert warehouse.value("select seconds from ops.exchange_delay") < seconds / 2
 
 

@@ -97,6 +97,7 @@ def compute(
         raise UsageError(f"no combination of the grid makes sense: {next(iter(program.refused.values()))}")
     connection.execute("set local work_mem = '64MB'")
     connection.execute("set local parallel_leader_participation = off")
+    connection.execute("set local check_function_bodies = off")  # the first call checks them, a moment later
     charged = _prepare(connection, run_id, spec, kept, ranges, recorded)
     for name, step in program.steps:
         progress(name)
