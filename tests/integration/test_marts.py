@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from tests.warehouse import FEATURES_ALONE, Row, Warehouse, instant, make_batch
+from tests.warehouse import Row, Warehouse, instant, make_batch
 
 UNTIL = instant("2024-06-01")
 
@@ -39,7 +39,6 @@ def test_narrow_queries_touch_no_more_blocks_over_a_longer_history(warehouse: Wa
             Row(UNTIL - timedelta(hours=at), 100 + at % 7, symbol) for symbol in symbols for at in range(last, first, -1)
         ]
 
-    warehouse.left_alone = FEATURES_ALONE
     touched = []
     for batch in (hours(0, 900), hours(900, 9_000)):
         warehouse.load(make_batch(batch))
