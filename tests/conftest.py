@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from dbt.plugins.manager import PluginManager
+from dbt_common.behavior_flags import BehaviorFlagRendered
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
 from xdist.scheduler import LoadScopeScheduling
@@ -81,6 +82,8 @@ def dbt_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for variable in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
         patch.setattr(EventManager, "fire_event", _unless_debug(EventManager.fire_event))
+        # Below a worker's frames, which have no file, it takes long to find out which module calls; nobody reads the answer.
+        patch.setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))
         # dbt looks through every installed package for plugins, each time, and finds the same.
         patch.setattr(PluginManager, "get_prefixed_modules", cache(PluginManager.get_prefixed_modules))
         yield

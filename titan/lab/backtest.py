@@ -116,8 +116,8 @@ def compute(
     return RunResult(run_id, len(kept), instruments, int(bars), time.monotonic() - begun, reasons, program.code_hash)
 
 
-def _work(run_id: int, name: str) -> sql.Identifier:
-    """A table that the steps of a run work in."""
+def work_table(run_id: int, name: str) -> sql.Identifier:
+    """A table that the steps of a run work in, and the last step drops."""
     return sql.Identifier("lab", f"work_{run_id}_{name}")
 
 
@@ -130,7 +130,7 @@ def _prepare(
     recorded: Mapping[str, Any] | None,
 ) -> dict[str, str]:
     """Write what the steps read: trials (also as rows of lab.trial), ranges, and costs and delistings, returned as JSON."""
-    work = {f"work_{name}": _work(run_id, name) for name in ("signal", "cost", "range", "delisting")}
+    work = {f"work_{name}": work_table(run_id, name) for name in ("signal", "cost", "range", "delisting")}
     cost: sql.Composable = sql.Identifier("config", "cost")
     delistings: sql.Composable = known_delistings(spec)
     if recorded:
@@ -138,19 +138,12 @@ def _prepare(
         delistings = sql.SQL("select * from jsonb_populate_recordset(null::config.delisting, {})").format(
             sql.Literal(json.dumps(recorded["delistings"]))
         )
-    for text, parts in (
-        (
-            "create unlogged table {work_signal} (signal text primary key, timeframe text, direction text, execution jsonb)",
-            {},
-        ),
-        (
-            "create unlogged table {work_range} "
-            "(instrument_id integer, timeframe text, since timestamptz, until timestamptz)",
-            {},
-        ),
-        ("create unlogged table {work_delisting} as {delistings}", {"delistings": delistings}),
+    for text in (
+        "create unlogged table {work_signal} (signal text primary key, timeframe text, direction text, execution jsonb)",
+        "create unlogged table {work_range} (instrument_id integer, timeframe text, since timestamptz, until timestamptz)",
+        "create unlogged table {work_delisting} as {delistings}",
     ):
-        connection.execute(sql.SQL(text).format(**work, **parts))
+        connection.execute(sql.SQL(text).format(**work, delistings=delistings))
     execution = json.dumps(dict(spec.execution))
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -200,7 +193,7 @@ def _refuse_nothing(connection: Connection, run_id: int, spec: RunSpec) -> None:
     """A range may lie between bars, and a timeframe have none."""
     found = {
         str(row[0])
-        for row in connection.execute(sql.SQL("select distinct timeframe from {}").format(_work(run_id, "series")))
+        for row in connection.execute(sql.SQL("select distinct timeframe from {}").format(work_table(run_id, "series")))
     }
     for timeframe in spec.timeframes:
         if timeframe not in found:
@@ -218,7 +211,7 @@ def _record(
     seconds: float,
 ) -> None:
     connection.execute(
-        statement("titan.lab.sql", "record_run", work_deflation=_work(run_id, "deflation")),
+        statement("titan.lab.sql", "record_run", work_deflation=work_table(run_id, "deflation")),
         {
             "run_id": run_id,
             "seconds": seconds,

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from titan.core.database import Connection, records, statement
 from titan.core.errors import BusyError, TitanError, UsageError, some
 from titan.core.log import Progress
-from titan.lab.backtest import Range, compute, see_one_state
+from titan.lab.backtest import Range, compute, see_one_state, work_table
 from titan.lab.metrics import METRICS, PORTFOLIO_METRICS
 from titan.lab.program import Program, compile_program
 from titan.lab.queries import require_run
@@ -176,7 +176,7 @@ def _replay(
     bars = records(connection, statement("titan.lab.sql", "changed_bars"), numbers)
     if mode == "trust":
         return Verdict(run_id, mode, is_same_code, data, bars), []
-    event = sql.Identifier("lab", f"work_{replayed.run_id}_event")
+    event = work_table(replayed.run_id, "event")
     events = records(
         connection,
         sql.SQL(

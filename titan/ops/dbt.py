@@ -127,20 +127,16 @@ def invoke(
 
 @contextmanager
 def _flags_as_they_were() -> Iterator[None]:
-    """Every start of dbt's adapter appends its flags to a list of the process, and looks for the source of each in it.
+    """Every start of dbt's adapter appends its flags to a list of the process, and walks the stack for each in it.
 
-    Without this, invocations take longer one after the other, by seconds after some hundred; and each reads the source code
-    of all that calls it, some 50 ms, to name the module in a warning that is not printed (dbt-adapters 1.24).
+    Without this, invocations take longer one after the other, by seconds after some hundred (dbt-adapters 1.24).
     """
     from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
-    from dbt_common.behavior_flags import BehaviorFlagRendered
 
-    known, look_up = len(DEFAULT_BASE_BEHAVIOR_FLAGS), BehaviorFlagRendered._default_source
-    BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt")  # type: ignore[method-assign]
+    known = len(DEFAULT_BASE_BEHAVIOR_FLAGS)
     try:
         yield
     finally:
-        BehaviorFlagRendered._default_source = staticmethod(look_up)  # type: ignore[method-assign]
         del DEFAULT_BASE_BEHAVIOR_FLAGS[known:]
 
 
