@@ -72,20 +72,45 @@ def _start_commands() -> None:
 
 
 def _start_dbt() -> None:
-    """Beside an empty project, on the same server: what is beyond it is ours."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(REPOSITORY / "profiles.yml", folder)
-        Path(folder, "dbt_project.yml").write_text("name: empty\nprofile: titan\nversion: '1.0.0'\nconfig-version: 2\n")
-        empty, ours = [], []
+    """Beside an empty project, on the same server, and one of as many models that ask the server one thing each: what dbt
+    itself takes to walk through them.
+    """
+    with tempfile.TemporaryDirectory() as folder, connect() as connection:
+        models = len(connection.execute("select from ops.model").fetchall())
+        empty = _project(Path(folder, "empty"))
+        trivial = _project(Path(folder, "trivial"), models=models)
+        takes: dict[str, list[float]] = {"an empty project": [], f"{models} models of one statement each": [], "ours": []}
         for _ in range(RUNS + 1):
-            empty.append(_seconds(lambda: _call(DBT, "run", "--project-dir", folder, "--profiles-dir", folder)))
-            ours.append(
-                _seconds(lambda: _call(DBT, "run", "--target-path", f"{folder}/target", "--log-path", f"{folder}/logs"))
-            )
-    nothing, everything = median(empty[1:]), median(ours[1:])
+            for seconds, project in zip(takes.values(), (empty, trivial, REPOSITORY), strict=True):
+                options = ["--project-dir", project, "--profiles-dir", project]
+                options += ["--target-path", f"{folder}/target_{project.name}", "--log-path", f"{folder}/logs"]
+                seconds.append(_seconds(lambda options=options: _call(DBT, "run", *map(str, options))))  # type: ignore[misc]
+    nothing = median(takes["an empty project"][1:])
     print(f"dbt run with nothing to do; medians of {RUNS} rounds")
-    print(f"  an empty project  {nothing:6.2f} s")
-    print(f"  all models        {everything:6.2f} s, {everything - nothing:.2f} s beyond it")
+    for name, seconds in takes.items():
+        whole = median(seconds[1:])
+        print(f"  {name:<32}  {whole:6.2f} s, {whole - nothing:.2f} s beyond an empty one")
+
+
+def _project(folder: Path, models: int = 0) -> Path:
+    """A project of dbt in a folder, with models that do nothing but to ask for one row."""
+    for part in ("models", "macros"):
+        (folder / part).mkdir(parents=True)
+    shutil.copy(REPOSITORY / "profiles.yml", folder)
+    (folder / "dbt_project.yml").write_text(
+        f"name: {folder.name}\nprofile: titan\nversion: '1.0.0'\nconfig-version: 2\n"
+        + (f"models: {{{folder.name}: {{+materialized: question}}}}\n" if models else "")
+    )
+    if models:
+        (folder / "macros" / "question.sql").write_text(
+            "{% materialization question, adapter='postgres' %}"
+            "{% call statement('main', fetch_result=true) %}{{ sql }}{% endcall %}{{ adapter.commit() }}"
+            "{{ return({'relations': []}) }}"
+            "{% endmaterialization %}"
+        )
+    for number in range(models):
+        (folder / "models" / f"model_{number}.sql").write_text(f"select {number} as number")
+    return folder
 
 
 def _call(*command: str) -> None:

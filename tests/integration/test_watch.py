@@ -180,6 +180,15 @@ def test_a_series_that_is_refused_does_not_stop_the_others(warehouse: Warehouse,
     assert newest(warehouse) == newest(warehouse, "ETH/USDT") == START + 4 * MINUTE
 
 
+def test_a_market_that_is_listed_while_it_runs_is_met(warehouse: Warehouse, market: LocalExchange) -> None:
+    subscribe(warehouse, "AAA/USDT")
+    clock = FastClock(START, START + 6.5 * MINUTE)
+    clock.at = [(START + 2 * MINUTE, lambda: market.add("AAAUSDT", START + 2 * MINUTE, "1m", [1.0] * 60))]
+    cycles = run(clock, market)
+    assert cycles[0].failed.keys() == {"binance AAA/USDT 1m"}
+    assert newest(warehouse, "AAA/USDT") == newest(warehouse) == START + 6 * MINUTE
+
+
 def test_a_batch_that_the_gate_stops_is_taken_apart(warehouse: Warehouse, market: LocalExchange) -> None:
     subscribe(warehouse, "ETH/USDT")
     for at in range(3):  # high below low, three in a row: more than a share of the batch may be
