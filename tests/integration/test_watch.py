@@ -22,7 +22,8 @@ from titan.core.database import connect
 from titan.core.errors import BuildError, BusyError, ExitCode
 from titan.ops import refresh, watch
 from titan.ops.run_lock import held
-from titan.ops.watch import Backoff, Cycle, Watch
+from titan.ops.subscriptions import Series
+from titan.ops.watch import Backoff, Cycle, Delays, Watch, _Answer
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 
@@ -180,6 +181,25 @@ def test_a_series_that_is_refused_does_not_stop_the_others(warehouse: Warehouse,
     assert newest(warehouse) == newest(warehouse, "ETH/USDT") == START + 4 * MINUTE
 
 
+def test_what_the_gate_found_long_ago_is_forgotten_if_nothing_was_wrong(warehouse: Warehouse, market: LocalExchange) -> None:
+    run(FastClock(START, START + 0.5 * MINUTE), market)
+    warehouse.query("update ops.gate_result set judged_at = judged_at - interval '31 days'")
+    (old,) = warehouse.query("select batch_id from ops.gate_result")
+    run(FastClock(START + 0.5 * MINUTE, START + 2.5 * MINUTE), market)
+    kept = warehouse.query("select batch_id from ops.gate_result")
+    assert kept
+    assert old not in kept
+
+
+def test_a_candle_that_was_asked_for_long_after_its_close_says_nothing_of_the_exchange() -> None:
+    series = Series("binance", "BTC/USDT", "1m", SINCE, reached=START)
+    delays = Delays()
+    delays.learn([_Answer(series, START, START, attempts=0, lateness=45.0, is_there=True)])
+    assert delays.of(series) == watch.FIRST_DELAY
+    delays.learn([_Answer(series, START, START, attempts=0, lateness=2.1, is_there=True)])
+    assert delays.of(series) < watch.FIRST_DELAY
+
+
 def test_a_market_that_is_listed_while_it_runs_is_met(warehouse: Warehouse, market: LocalExchange) -> None:
     subscribe(warehouse, "AAA/USDT")
     clock = FastClock(START, START + 6.5 * MINUTE)
@@ -212,6 +232,8 @@ def test_a_lost_server_is_waited_for(warehouse: Warehouse, market: LocalExchange
     clock.at = [(START + at * MINUTE, end_connections) for at in (2, 4)]
     cycles = run(clock, market)
     assert [[*cycle.failed] for cycle in cycles if cycle.failed] in ([], [["database"]], [["database"]] * 2)
+    # Each loss is the first since it worked.
+    assert all(cycle.next_at - cycle.at <= timedelta(seconds=1.2) for cycle in cycles if cycle.failed)
     warehouse.close()
     assert newest(warehouse) == START + 6 * MINUTE
     assert warehouse.query("select command, outcome from ops.run") == [("watch", "done")]

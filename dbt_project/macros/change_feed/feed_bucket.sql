@@ -6,6 +6,7 @@
   days      bars longer than a day, of days (models/bars/multi_day)
   span      the 30 days around a bar, of which its returns are summed up (models/backtest/equity_sum)
   execution bars of the timeframe on which a signal is traded, for the fills of the one that it looks at (models/backtest/fill)
+  asked     the row itself, and of what a source was asked about the rows of every timeframe that stand after it (models/bars/gap)
 
   For intraday and days a dirty range is one of a timeframe's whole periods: the rows read and the rows written both close in it. A
   period that is not finished and has no row is left out: when it ends, the source has been asked further, and that is a change.
@@ -27,9 +28,11 @@
     from pending
   {% elif bucket == 'execution' %}
     {{ feed_bucket_execution() }}
+  {% elif bucket == 'asked' %}
+    {{ feed_bucket_asked(node) }}
   {% else %}
     {% do exceptions.raise_compiler_error(
-      model.name ~ ": unknown bucket '" ~ bucket ~ "'; it is 'intraday', 'days', 'span', 'execution' or left out") %}
+      model.name ~ ": unknown bucket '" ~ bucket ~ "'; it is 'intraday', 'days', 'span', 'execution', 'asked' or left out") %}
   {% endif %}
 {% endmacro %}
 
@@ -96,6 +99,7 @@
         pending.instrument_id,
         case when pending.is_of_timeframe then pending.timeframe else '' end as only_timeframe,
         pending.first_at - interval '1 microsecond' as first_at,
+        pending.last_at,
         pending.is_insert_or_delete,
         instrument.session_id,
         instrument.base_timeframe,
@@ -166,10 +170,11 @@
       select
         dated.instrument_id,
         periods.timeframe,
-        periods.first_at,
-        periods.last_at,
+        {#- Where days became or ceased to be trading days, what stands was made of periods that began before these or ended after. #}
+        least(periods.first_at, dated.first_at) as first_at,
+        greatest(periods.last_at, dated.last_at) as last_at,
         periods.first_closed_at,
-        case when periods.is_anchored then dated.first_at else periods.first_at end as first_affected_at,
+        case when periods.is_anchored then dated.first_at else least(periods.first_at, dated.first_at) end as first_affected_at,
         observed.observed_until,
         dated.is_insert_or_delete
       from dated
@@ -200,6 +205,31 @@
       pending.is_insert_or_delete
     from pending
     inner join {{ ref('dim_signal') }} as signal on signal.execution ->> 'execution_timeframe' = pending.timeframe
+{% endmacro %}
+
+
+{#- A verdict spans time without bars: where that is asked about, no bar of the timeframe changes. What stands is judged anew. -#}
+{% macro feed_bucket_asked(node) %}
+    select instrument_id, timeframe, first_at, last_at, is_insert_or_delete from pending
+    union all
+    select
+      pending.instrument_id,
+      timeframe.timeframe,
+      pending.first_at,
+      pending.last_at,
+      pending.is_insert_or_delete
+    from pending
+    inner join {{ ref('dim_instrument') }} as instrument
+      on pending.instrument_id = instrument.instrument_id and pending.timeframe = instrument.base_timeframe
+    inner join {{ ref('dim_timeframe') }} as timeframe
+      on timeframe.timeframe <> pending.timeframe and not timeframe.is_anchored and not pending.is_of_timeframe
+    where exists (
+      select from {{ node }} as standing
+      where
+        standing.instrument_id = pending.instrument_id
+        and standing.timeframe = timeframe.timeframe
+        and standing.closed_at >= pending.first_at
+    )
 {% endmacro %}
 
 

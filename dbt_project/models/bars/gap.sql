@@ -1,4 +1,4 @@
-{{ config(memory='recursive', key=['instrument_id', 'timeframe', 'closed_at'], frozen='base') }}
+{{ config(memory='recursive', bucket='asked', key=['instrument_id', 'timeframe', 'closed_at'], frozen='base') }}
 
 with bars as (
     select * from {{ feed(ref('fct_bars'), preceding=1) }}

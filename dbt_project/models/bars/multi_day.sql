@@ -54,6 +54,7 @@ bar as (
     select * from to_date
 ),
 
+-- A period of which holidays left no trading day has no bounds, and no bar.
 bounded as (
     select
         bar.*,
