@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from titan.core.batch import Batch, Market, empty_candles
+from ingest.sources.faults import plant
+from titan.core.batch import Batch, Market, empty_candles, plain
 from titan.core.timeframes import parse_timeframe
 
 EXCHANGE = "synthetic"
@@ -25,11 +28,13 @@ def synthetic_batch(
     bar_count: int = 2_000,
     timeframe: str = "1D",
     until: datetime | None = None,
+    faults: Mapping[str, float] | None = None,
 ) -> Batch:
     """Candles of a geometric random walk with clustered volatility, `bar_count` for each symbol, ending at `until`.
 
     The same arguments give the same candles. A candle belongs to its place in time, counted back from `until`; without it
-    the market ends at the start of 2026.
+    the market ends at the start of 2026. `faults` are planted by their rates (faults.py), and counted in the details; with
+    an unfinished candle the market is asked at its end, not now.
     """
     period = parse_timeframe(timeframe)
     end = until or datetime(2026, 1, 1, tzinfo=UTC)
@@ -54,11 +59,12 @@ def synthetic_batch(
         rows["trade_count"] = (rows["volume"] * 3).astype("i8")
     candles["has_quote_volume"] = True
     candles["has_trade_count"] = True
-    candles["row_number"] = np.arange(1, len(candles) + 1)
+    candles, planted = plant(candles, faults or {}, seed)
     names = symbols(symbol_count)
 
     def record_of(row_number: int) -> str:
-        return repr(candles[row_number - 1])
+        (row,) = plain(candles[row_number - 1 : row_number])
+        return json.dumps(row)
 
     return Batch(
         source="synthetic",
@@ -68,8 +74,14 @@ def synthetic_batch(
         candles=candles,
         rows_read=len(candles),
         record_of=record_of,
-        as_of=datetime.now(UTC),
-        details={"seed": seed, "symbols": symbol_count, "bars": bar_count, "until": end.isoformat()},
+        as_of=end if planted.get("unfinished") else datetime.now(UTC),
+        details={
+            "seed": seed,
+            "symbols": symbol_count,
+            "bars": bar_count,
+            "until": end.isoformat(),
+            **({"faults": planted} if planted else {}),
+        },
     )
 
 

@@ -109,18 +109,29 @@ def load_synthetic_command(
     timeframe: Annotated[str, typer.Option(help="E.g. 1m, 1h, 1D.")] = "1D",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another market.")] = 7,
     until: Annotated[str | None, typer.Option(help="Where it ends, UTC; the start of 2026 by default.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What goes wrong with it, name=rate: a share of the candles, or of the symbols; repeat for others."
+        ),
+    ] = None,
     refreshes: Refreshes = False,
     as_json: Json = False,
 ) -> None:
     """Load a made-up market: the same seed gives the same candles. Its exchange is called synthetic.
 
-    Example: titan load synthetic --symbols 20 --bars 50000 --timeframe 1m
+    Faults of candles are gap, flat, spike, skew, revision and duplicate; of symbols split, halt and unfinished.
+
+    Example: titan load synthetic --symbols 20 --bars 50000 --timeframe 1m --fault gap=0.01 --fault spike=0.0001
     """
+    from ingest.sources.faults import parse_faults
     from titan.ops.loads import load_synthetic
 
-    end = instant(until, "--until") if until else None
+    end, faults = instant(until, "--until") if until else None, parse_faults(fault or ())
     with connect() as connection, output.progress("making up a market"):
-        report = load_synthetic(connection, seed=seed, symbol_count=symbols, bar_count=bars, timeframe=timeframe, until=end)
+        report = load_synthetic(
+            connection, seed=seed, symbol_count=symbols, bar_count=bars, timeframe=timeframe, until=end, faults=faults
+        )
     _finish_load(report, refreshes, as_json)
 
 
@@ -132,7 +143,7 @@ def _finish_load(report: Any, refreshes: bool, as_json: bool) -> None:
         batches = [{**vars(batch), "examples": [vars(row) for row in batch.examples]} for batch in report.promoted]
         failed = [{"origin": origin, "error": str(error)} for origin, error in report.failed]
         told = {} if refreshed is None else {"refreshed": as_data(refreshed)}
-        print(json.dumps({"promoted": batches, "failed": failed, **told}, default=str))
+        print(json.dumps({"promoted": batches, "failed": failed, "remarks": report.remarks, **told}, default=str))
     elif refreshed is not None:
         output.show_refresh(refreshed)
     if refreshed is not None and (error := refreshed.failure()):

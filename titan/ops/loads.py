@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -160,10 +160,15 @@ def load_synthetic(
     bar_count: int,
     timeframe: str,
     until: datetime | None = None,
+    faults: Mapping[str, float] | None = None,
 ) -> LoadReport:
-    """Load the synthetic market."""
-    batch = synthetic_batch(seed=seed, symbol_count=symbol_count, bar_count=bar_count, timeframe=timeframe, until=until)
+    """Load the synthetic market, with faults planted into it by their rates."""
+    batch = synthetic_batch(
+        seed=seed, symbol_count=symbol_count, bar_count=bar_count, timeframe=timeframe, until=until, faults=faults
+    )
     report = LoadReport()
+    if planted := batch.details.get("faults"):
+        report.remarks.append("planted, in candles: " + ", ".join(f"{count:,} {name}" for name, count in planted.items()))
     _promote(connection, batch, report)
     return report
 

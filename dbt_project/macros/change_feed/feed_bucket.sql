@@ -222,7 +222,7 @@
     inner join {{ ref('dim_instrument') }} as instrument
       on pending.instrument_id = instrument.instrument_id and pending.timeframe = instrument.base_timeframe
     inner join {{ ref('dim_timeframe') }} as timeframe
-      on timeframe.timeframe <> pending.timeframe and not timeframe.is_anchored and not pending.is_of_timeframe
+      on timeframe.timeframe <> pending.timeframe and not pending.is_of_timeframe and {{ has_gaps('timeframe') }}
     where exists (
       select from {{ node }} as standing
       where

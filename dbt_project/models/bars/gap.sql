@@ -13,10 +13,9 @@ calendar as (
     where is_trading_day
 ),
 
--- To-date bars overlap, and others are looked at where somebody computes returns over them.
 timeframe as (
-    select * from {{ ref('dim_timeframe') }}
-    where (compute_features or is_intraday or timeframe = '1D') and not is_anchored
+    select * from {{ ref('dim_timeframe') }} as timeframe
+    where {{ has_gaps('timeframe') }}
 ),
 
 followed as (
