@@ -236,7 +236,8 @@ def apply(warehouse: Warehouse, action: tuple[Any, ...]) -> None:
             try:
                 warehouse.try_refresh()
             except BuildError as error:  # dbt was called by hand before: it declares everything, and meets the same
-                assert table.split(".")[1] in str(error)
+                if table.split(".")[1] not in str(error):
+                    raise
             warehouse.query(f"alter table {table} drop constraint if exists broken")  # a rebuilt table has none
 
 
