@@ -25,6 +25,7 @@ from titan.server.migrate import assert_current
 log = logging.getLogger("titan.refresh")
 
 _ROUNDS = 3  # of a full refresh, between which somebody may edit what SQL is made of
+_LONGEST_WAIT = 60.0  # seconds, for who refreshes the same continuous aggregate
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def refresh_model(connection: Connection, node: str, *, is_full: bool = False) -
                 "select upto, statement from ops.aggregate_statements(%s, %s)", (node, is_full)
             ).fetchall():
                 if statement:
-                    connection.execute(str(statement).encode())
+                    _refresh_aggregate(connection, str(statement))
         row: Any = connection.execute("select * from ops.refresh(%s, %s, %s)", (node, is_full, upto)).fetchone()
         action, reason, left_behind = row
     except psycopg.OperationalError as error:
@@ -216,6 +217,20 @@ def refresh_model(connection: Connection, node: str, *, is_full: bool = False) -
     if left_behind:
         event(log, "views left behind", logging.WARNING, node=node, views=left_behind)
     return Step(node, str(action), str(reason), time.monotonic() - begun, tuple(left_behind or ()))
+
+
+def _refresh_aggregate(connection: Connection, statement: str) -> None:
+    """TimescaleDB refuses to refresh an aggregate that another walker, or dbt, refreshes: this one waits for its end."""
+    deadline = time.monotonic() + _LONGEST_WAIT
+    while True:
+        try:
+            connection.execute(statement.encode())
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _failed(connection: Connection, node: str, error: psycopg.Error) -> str:
