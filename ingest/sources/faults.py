@@ -27,14 +27,13 @@ Planted = tuple[Candles, int]
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault: what it looks like, whether its rate is one of candles or of symbols, and what plants it.
+    """A kind of fault: whether its rate is one of candles or of symbols, and what plants it.
 
     `plant(candles, share, random)` takes a series in the order of time and gives it back with what was planted, and how many
     candles that concerns. Of a fault of symbols the share is 1 and the series is one of those chosen.
     """
 
     name: str
-    meaning: str
     is_of_symbols: bool
     plant: Callable[[Candles, float, np.random.Generator], Planted]
 
@@ -63,26 +62,27 @@ def plant(candles: Candles, rates: Mapping[str, float], seed: int) -> tuple[Cand
 
     The rows of a series stay together, in the order in which its feed delivers them.
     """
-    counts = dict.fromkeys((name for name in FAULTS if rates.get(name)), 0)
-    series = np.split(candles, np.flatnonzero(np.diff(candles["series"])) + 1) if len(candles) else []
+    wanted = [(number, fault) for number, fault in enumerate(FAULTS.values()) if rates.get(fault.name)]
+    counts = {fault.name: 0 for _, fault in wanted}
+    if not wanted:
+        return candles, counts
+    series = np.split(candles, np.flatnonzero(np.diff(candles["series"])) + 1)
     for at, rows in enumerate(series):
-        for number, fault in enumerate(FAULTS.values()):
-            rate = rates.get(fault.name, 0.0)
-            random = np.random.default_rng([seed, int(rows["series"][0]) if len(rows) else 0, number])
-            if not rate or (fault.is_of_symbols and random.random() >= rate):
+        for number, fault in wanted:
+            random, rate = np.random.default_rng([seed, at, number]), rates[fault.name]
+            if fault.is_of_symbols and random.random() >= rate:
                 continue
             rows, count = fault.plant(rows, 1.0 if fault.is_of_symbols else rate, random)
             counts[fault.name] += count
         series[at] = rows
-    planted = np.concatenate(series) if series else candles
-    planted["row_number"] = np.arange(1, len(planted) + 1)
-    return planted, counts
+    return np.concatenate(series), counts
 
 
 # --- the market -----------------------------------------------------------------------------------------------------------
 
 
 def _split(candles: Candles, _share: float, random: np.random.Generator) -> Planted:
+    """Prices from some candle on are a fraction, volumes a multiple, and nobody says so."""
     if len(candles) < 3:
         return candles, 0
     shares = float(random.choice(SPLITS))
@@ -94,6 +94,7 @@ def _split(candles: Candles, _share: float, random: np.random.Generator) -> Plan
 
 
 def _flat(candles: Candles, share: float, random: np.random.Generator) -> Planted:
+    """Stretches without trading, at the price before."""
     mask = _stretches(len(candles), share, random)
     places = np.arange(len(candles))
     before = np.maximum.accumulate(np.where(mask, 0, places))  # the last candle with trading
@@ -105,6 +106,7 @@ def _flat(candles: Candles, share: float, random: np.random.Generator) -> Plante
 
 
 def _spike(candles: Candles, share: float, random: np.random.Generator) -> Planted:
+    """A bad tick: the high is SPIKE times itself, and the close is the high."""
     mask = _scattered(len(candles), share, random)
     peak = candles["high"] * SPIKE
     for column in ("high", "close"):
@@ -116,6 +118,7 @@ def _spike(candles: Candles, share: float, random: np.random.Generator) -> Plant
 
 
 def _halt(candles: Candles, _share: float, random: np.random.Generator) -> Planted:
+    """No candles for 2 to 5 % of the history, once."""
     length = max(1, int(len(candles) * random.uniform(0.02, 0.05)))
     if len(candles) < length + 2:
         return candles, 0
@@ -124,6 +127,7 @@ def _halt(candles: Candles, _share: float, random: np.random.Generator) -> Plant
 
 
 def _gap(candles: Candles, share: float, random: np.random.Generator) -> Planted:
+    """Stretches of candles are missing."""
     mask = _stretches(len(candles), share, random)
     return candles[~mask], int(mask.sum())
 
@@ -144,12 +148,14 @@ def _unfinished(candles: Candles, _share: float, random: np.random.Generator) ->
 
 
 def _skew(candles: Candles, share: float, random: np.random.Generator) -> Planted:
+    """A candle opens up to a minute late, by its exchange's clock."""
     mask = _scattered(len(candles), share, random)
     candles["opened_at"][mask] += random.integers(1, 60, int(mask.sum())) * SECOND
     return candles, int(mask.sum())
 
 
 def _duplicate(candles: Candles, share: float, random: np.random.Generator) -> Planted:
+    """A candle comes twice."""
     mask = _scattered(len(candles), share, random)
     return np.repeat(candles, np.where(mask, 2, 1)), int(mask.sum())
 
@@ -168,15 +174,15 @@ def _revision(candles: Candles, share: float, random: np.random.Generator) -> Pl
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
-        Fault("split", "prices from some day on are a fraction, and nobody says so", True, _split),
-        Fault("flat", f"stretches of {STRETCH} candles without trading, at the price before", False, _flat),
-        Fault("spike", f"a bad tick: the high is {SPIKE:g} times itself, and the close", False, _spike),
-        Fault("halt", "no candles for 2 to 5 % of the history, once", True, _halt),
-        Fault("gap", f"candles missing, {STRETCH} at a time", False, _gap),
-        Fault("unfinished", "a last candle whose period is not over", True, _unfinished),
-        Fault("skew", "a candle that opens up to a minute late, by its exchange's clock", False, _skew),
-        Fault("revision", "a candle that comes first as it was before its end", False, _revision),
-        Fault("duplicate", "a candle that comes twice", False, _duplicate),
+        Fault("split", True, _split),
+        Fault("flat", False, _flat),
+        Fault("spike", False, _spike),
+        Fault("halt", True, _halt),
+        Fault("gap", False, _gap),
+        Fault("unfinished", True, _unfinished),
+        Fault("skew", False, _skew),
+        Fault("revision", False, _revision),
+        Fault("duplicate", False, _duplicate),
     )
 }
 

@@ -59,7 +59,9 @@ def synthetic_batch(
         rows["trade_count"] = (rows["volume"] * 3).astype("i8")
     candles["has_quote_volume"] = True
     candles["has_trade_count"] = True
+    now = datetime.now(UTC)
     candles, planted = plant(candles, faults or {}, seed)
+    candles["row_number"] = np.arange(1, len(candles) + 1)
     names = symbols(symbol_count)
 
     def record_of(row_number: int) -> str:
@@ -74,7 +76,7 @@ def synthetic_batch(
         candles=candles,
         rows_read=len(candles),
         record_of=record_of,
-        as_of=end if planted.get("unfinished") else datetime.now(UTC),
+        as_of=min(end, now) if planted.get("unfinished") else now,
         details={
             "seed": seed,
             "symbols": symbol_count,

@@ -22,6 +22,7 @@ from titan.core.database import connect
 from titan.core.errors import BuildError, MigrationError
 from titan.core.settings import REPOSITORY
 from titan.ops import dbt
+from titan.ops import refresh as walking
 from titan.ops.refresh import needs_refresh, refresh
 from titan.server.migrate import available
 
@@ -132,6 +133,21 @@ def test_walkers_and_dbt_beside_each_other_end_like_one(warehouse: Warehouse) ->
     assert pending(warehouse) == {}
     assert warehouse.value("select count(*) from bars.candle") == 220
     warehouse.assert_incremental_equals_full()
+
+
+def test_who_refreshes_the_same_aggregate_is_waited_for(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What TimescaleDB answers to a second refresh of one (55P03) is what a lock answers that is not waited for.
+    statement = "select from bars.dim_session for update nowait"
+    with closing(connect()) as other, closing(connect(autocommit=True)) as connection:
+        other.execute("select from bars.dim_session for update")
+        ending = threading.Timer(0.3, other.rollback)
+        ending.start()
+        walking._refresh_aggregate(connection, statement)
+        ending.join()
+        other.execute("select from bars.dim_session for update")
+        monkeypatch.setattr(walking, "_LONGEST_WAIT", 0.2)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            walking._refresh_aggregate(connection, statement)
 
 
 def test_a_view_that_a_rebuilt_table_leaves_behind_is_said(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:

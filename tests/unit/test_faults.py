@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from ingest.sources.faults import FAULTS, SPIKE, STRETCH, parse_faults, plant
 from ingest.sources.synthetic import synthetic_batch
+from titan.cli.load import load_synthetic_command
 from titan.core.errors import UsageError
+from titan.core.settings import REPOSITORY
 
 HOUR = 3_600_000_000
 SYMBOLS, BARS = 6, 1_000
@@ -138,3 +141,14 @@ def test_what_is_no_fault_is_refused(text: str, told: str) -> None:
     assert refused.value.hint
     with pytest.raises(UsageError, match="twice"):
         parse_faults(["gap=0.1", "gap=0.2"])
+
+
+def test_the_help_and_the_documentation_name_every_fault() -> None:
+    told = inspect.getdoc(load_synthetic_command) or ""
+    table = (REPOSITORY / "docs" / "gate.md").read_text().partition("## Faults on purpose")[2].partition("## ")[0]
+    assert [name for name in FAULTS if name not in told or f"`{name}`" not in table] == []
+
+
+def test_a_rate_of_symbols_is_their_share() -> None:
+    batch = synthetic_batch(symbol_count=200, bar_count=3, faults={"unfinished": 0.25})
+    assert 30 <= batch.details["faults"]["unfinished"] <= 70

@@ -127,7 +127,8 @@ def load_synthetic_command(
     from ingest.sources.faults import parse_faults
     from titan.ops.loads import load_synthetic
 
-    end, faults = instant(until, "--until") if until else None, parse_faults(fault or ())
+    end = instant(until, "--until") if until else None
+    faults = parse_faults(fault or ())
     with connect() as connection, output.progress("making up a market"):
         report = load_synthetic(
             connection, seed=seed, symbol_count=symbols, bar_count=bars, timeframe=timeframe, until=end, faults=faults
