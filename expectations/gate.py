@@ -183,7 +183,7 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
     first_at, last_at = (
         (instant(candles["opened_at"].min()), instant(candles["opened_at"].max())) if len(candles) else (batch.as_of,) * 2
     )
-    asked_from, asked_until = batch.observed or (None, None)
+    answered = batch.answered or [()] * len(batch.symbols)
     query = statement(
         "expectations.sql",
         "profile",
@@ -193,7 +193,7 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
         is_outside_session=clock.is_outside_session,
         fewest_rows=sql.Literal(FEWEST_ROWS),
         closed_at=clock.closed_at,
-        expected_count=clock.periods("ranged.from_at", "coalesce(%(asked_until)s::timestamptz, ranged.last_closed_at)"),
+        expected_count=clock.periods("ranged.from_at", "coalesce(ranged.asked_until, ranged.last_closed_at)"),
         timeframe=sql.Literal(clock.timeframe.name),
         first_at=sql.SQL("{}::timestamptz").format(sql.Literal(first_at)),
         last_at=sql.SQL("{}::timestamptz").format(sql.Literal(last_at)),
@@ -207,7 +207,7 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
             "exchange": batch.market.exchange,
             "market_type": batch.market.market_type,
             "symbols": list(batch.symbols),
-            "asked_from": asked_from,
-            "asked_until": asked_until,
+            "asked_from": [stretches[0][0] if stretches else None for stretches in answered],
+            "asked_until": [stretches[-1][1] if stretches else None for stretches in answered],
         },
     )

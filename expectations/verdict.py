@@ -10,6 +10,8 @@ from expectations.settings import Severity
 # A row of the profile: a series with its counts and measures.
 Profile = list[dict[str, Any]]
 
+VERDICTS = ("passed", "warned", "stopped")
+
 
 @dataclass(frozen=True)
 class Finding:

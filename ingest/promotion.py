@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,12 +14,12 @@ from psycopg.types.range import TimestamptzRange
 
 from expectations.gate import MEASURE_NAMES, Inspected, inspect, record, reject, unsettled
 from expectations.remedies import REMEDIES
-from expectations.verdict import Finding, Profile
+from expectations.verdict import VERDICTS, Finding, Profile
 from ingest import quarantine
 from ingest.instruments import find_or_create
 from ingest.landing import land
 from ingest.load_batch import close_batch, open_batch
-from titan.core.batch import Batch, Candles, Rejected, instant
+from titan.core.batch import Batch, Candles, Rejected, Stretches, instant
 from titan.core.clock import Clock, find_session
 from titan.core.database import Connection, statement
 from titan.core.errors import GateError, UsageError
@@ -45,7 +45,9 @@ class Promoted:
 
     origin: str
     batch_id: int = 0
+    earlier_batch_ids: list[int] = field(default_factory=list)
     exchange: str = ""
+    market_type: str = ""
     symbols: list[str] = field(default_factory=list)
     timeframe: str = ""
     first_at: datetime | None = None
@@ -71,6 +73,31 @@ class Promoted:
         """Whether every row of the batch was known already."""
         return not (self.inserted or self.revised)
 
+    @property
+    def batch_ids(self) -> list[int]:
+        """This batch, after those that it was added to."""
+        return [*self.earlier_batch_ids, self.batch_id]
+
+    def after(self, earlier: Promoted) -> Promoted:
+        """Both as one: what an earlier batch of the same market did, and then this one."""
+        counts = ("read", "inserted", "revised", "unchanged", "duplicate", "unfinished", "settled", "already_quarantined")
+        firsts = [at for at in (earlier.first_at, self.first_at) if at]
+        lasts = [at for at in (earlier.last_at, self.last_at) if at]
+        return replace(
+            self,
+            origin=earlier.origin,
+            earlier_batch_ids=earlier.batch_ids,
+            symbols=list(dict.fromkeys([*earlier.symbols, *self.symbols])),
+            first_at=min(firsts, default=None),
+            last_at=max(lasts, default=None),
+            quarantined=earlier.quarantined + self.quarantined,
+            verdict=max(earlier.verdict, self.verdict, key=VERDICTS.index),
+            warnings=list({finding.expectation: finding for finding in (*earlier.warnings, *self.warnings)}.values()),
+            examples=list({row.reason: row for row in (*self.examples, *earlier.examples)}.values()),
+            notices=list(dict.fromkeys([*earlier.notices, *self.notices])),
+            **{name: getattr(earlier, name) + getattr(self, name) for name in counts},
+        )
+
 
 def promote(connection: Connection, batch: Batch) -> Promoted:
     """Load one batch through the gate and say what it did.
@@ -82,6 +109,7 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
     result = Promoted(
         batch.origin,
         exchange=batch.market.exchange,
+        market_type=batch.market.market_type,
         symbols=list(batch.symbols),
         timeframe=batch.market.timeframe,
         read=batch.rows_read,
@@ -105,6 +133,8 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
             kept = unsettled(connection, batch, turned_away)
             result.settled = len(turned_away) - len(kept)
             rejected += kept
+        if not inspected.verdict.stopping:
+            _observe_silence(connection, batch, {row.symbol for row in rejected})
         rejected.sort(key=lambda row: row.row_number)
         _report(connection, batch, clock, inspected, rejected, result)
         stopped = _stopped(connection, batch, clock, inspected, result) if inspected.verdict.stopping else None
@@ -349,13 +379,40 @@ def _observe(
         if batch.is_piecemeal:
             observed = _periods(connection, clock, series)
         else:
-            observed = Multirange([TimestamptzRange(*span) for span in batch.answered or [spans[series]]])
-        connection.execute(
-            statement("ingest.sql", "observe"),
-            {"instrument_id": instrument_id, "timeframe": batch.market.timeframe, "observed": observed},
-        )
+            observed = _multirange((batch.answered and batch.answered[series]) or [spans[series]])
+        _record_observed(connection, batch, instrument_id, observed)
         if batch.source == "file" and clock.session.is_24_7 and clock.timeframe.is_intraday:
             result.notices += _seams(connection, batch, series, instrument_id, observed)
+
+
+def _observe_silence(connection: Connection, batch: Batch, doubtful: set[str | None]) -> None:
+    """Record that a source was asked about a known series and had nothing to say; not if some row of it was turned away."""
+    heard = set(np.unique(batch.candles["series"]).tolist())
+    for series, stretches in enumerate(batch.answered):
+        symbol = batch.symbols[series]
+        if series in heard or not stretches or doubtful & {symbol, None}:
+            continue
+        row: Any = connection.execute(
+            """
+            select instrument.instrument_id from raw.instrument as instrument
+            inner join raw.observed as observed using (instrument_id)
+            where
+                instrument.exchange = %s and instrument.market_type = %s and instrument.symbol = %s
+                and observed.timeframe = %s
+            """,
+            (batch.market.exchange, batch.market.market_type, symbol, batch.market.timeframe),
+        ).fetchone()
+        if row:
+            _record_observed(connection, batch, row[0], _multirange(stretches))
+
+
+def _record_observed(connection: Connection, batch: Batch, instrument_id: int, observed: Multirange[datetime]) -> None:
+    names = {"instrument_id": instrument_id, "timeframe": batch.market.timeframe, "observed": observed}
+    connection.execute(statement("ingest.sql", "observe"), names)
+
+
+def _multirange(stretches: Stretches) -> Multirange[datetime]:
+    return Multirange([TimestamptzRange(*stretch) for stretch in stretches])
 
 
 def _seams(

@@ -209,5 +209,5 @@ def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExchange]:
     with local_exchange() as exchange:
         exchange.add("BTCUSDT", SINCE, "1d", [100 + at for at in range(5)])
         monkeypatch.setenv("TITAN_CCXT_BINANCE", exchange.ccxt_options())
-        monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(source, "wait", lambda seconds: None)
         yield exchange

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from threading import RLock
 
 from titan.ops.watch import Stopped
 
@@ -13,6 +14,7 @@ class FastClock:
 
     def __init__(self, start: datetime, until: datetime | None = None) -> None:
         self.instant, self._until = start, until
+        self._turn = RLock()
         self.at: list[tuple[datetime, Callable[[], object]]] = []
 
     def now(self) -> datetime:
@@ -21,9 +23,10 @@ class FastClock:
 
     def sleep(self, seconds: float) -> None:
         """Let so many seconds pass at once. Raises Stopped when the end has come."""
-        self.instant += timedelta(seconds=max(seconds, 0))
-        while self.at and self.at[0][0] <= self.instant:
-            self.at.pop(0)[1]()
+        with self._turn:
+            self.instant += timedelta(seconds=max(seconds, 0))
+            while self.at and self.at[0][0] <= self.instant:
+                self.at.pop(0)[1]()
         self.check()
 
     def check(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,9 +28,12 @@ class Fault(NamedTuple):
 class LocalExchange:
     """Its candles by (symbol, opening in ms); `faults` are answered first, one a request for candles, in their order.
 
-    `market_faults` are those of the request for its markets; None stands for an answer as usual.
+    `faults_of` are those of a symbol, `market_faults` those of the request for its markets; None is an answer as usual.
 
-    With a clock, `now`, it has a candle from its close on, or so much later (`lateness`).
+    With a clock, `now`, it has a candle from its close on, or so much later (`lateness`). `skew` is how far that clock is
+    ahead of the one that it tells.
+
+    It takes `answer_time` seconds to answer, and counts how many requests were under way at once.
 
     It may answer for no more than `window` milliseconds from where it is asked, or its `newest` ones whatever it is asked.
     """
@@ -37,12 +41,17 @@ class LocalExchange:
     def __init__(self) -> None:
         self.candles: dict[str, dict[int, list[Any]]] = {}
         self.faults: list[Fault | None] = []
+        self.faults_of: dict[str, list[Fault | None]] = {}
         self.market_faults: list[Fault | None] = []
         self.window: int | None = None
         self.newest: int | None = None
         self.now: Callable[[], datetime] | None = None
         self.lateness = timedelta(0)
+        self.skew = timedelta(0)
+        self.answer_time = 0.0
         self.requests = 0
+        self.most_at_once = 0
+        self._at_once = 0
         self.url = ""
 
     def add(self, symbol: str, opened_at: datetime, interval: str, closes: list[float]) -> None:
@@ -55,15 +64,30 @@ class LocalExchange:
                 opened, price, price, price, price, "2.5", opened + STEPS[interval] - 1, "99.5", 7, "1", "1", "0",
             ]  # fmt: skip
 
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """A request that is being answered."""
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        time.sleep(self.answer_time)
+        try:
+            yield
+        finally:
+            self._at_once -= 1
+
     def answer(self, path: str, query: dict[str, list[str]]) -> Fault:
+        if path.endswith("/time"):
+            told = self.now() if self.now else datetime.now(UTC)
+            return Fault(200, json.dumps({"serverTime": int((told + self.skew).timestamp() * 1000)}).encode())
         if path.endswith("/exchangeInfo"):
             if self.market_faults and (fault := self.market_faults.pop(0)):
                 return fault
             return Fault(200, json.dumps({"timezone": "UTC", "symbols": [_market(name) for name in self.candles]}).encode())
         if path.endswith("/klines"):
             self.requests += 1
-            if self.faults and (fault := self.faults.pop(0)):
-                return fault
+            for faults in (self.faults, self.faults_of.get(query["symbol"][0])):
+                if faults and (fault := faults.pop(0)):
+                    return fault
             since, limit = int(query.get("startTime", ["0"])[0]), int(query.get("limit", ["500"])[0])
             until = int(query.get("endTime", [2**62])[0])
             until = min(until, since + self.window - 1) if self.window else until
@@ -106,7 +130,8 @@ def local_exchange() -> Iterator[LocalExchange]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlparse(self.path)
-            answer = exchange.answer(parts.path, parse_qs(parts.query))
+            with exchange.request():
+                answer = exchange.answer(parts.path, parse_qs(parts.query))
             if not answer.status:
                 return
             self.send_response_only(answer.status)  # without the time of day, which may be among the headers

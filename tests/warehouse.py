@@ -99,7 +99,7 @@ def make_batch(
         rows_read=len(rows),
         record_of=lambda number: repr(rows[number - 1]),
         as_of=as_of or datetime.now(UTC),
-        observed=observed,
+        answered=[[observed]] * len(symbols) if observed else (),
     )
 
 

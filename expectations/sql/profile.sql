@@ -46,16 +46,18 @@ source as (
 ranged as (
     select
         series.symbol,
+        series.asked_until,
         landed.*,
         (select {closed_at} from (select landed.last_opened_at as opened_at) as landing) as last_closed_at,
         standing.close as standing_close,
         case
-            when %(asked_from)s::timestamptz is null then landed.first_opened_at
+            when series.asked_from is null then landed.first_opened_at
             -- Before its first known candle a series may just not have existed.
-            when observed.observed @> %(asked_from)s::timestamptz - interval '1 microsecond' then %(asked_from)s::timestamptz
+            when observed.observed @> series.asked_from - interval '1 microsecond' then series.asked_from
             else landed.first_opened_at
         end as from_at
-    from unnest(%(symbols)s::text[]) with ordinality as series (symbol, number)
+    from unnest(%(symbols)s::text[], %(asked_from)s::timestamptz[], %(asked_until)s::timestamptz[])
+        with ordinality as series (symbol, asked_from, asked_until, number)
     left join landed on series.number - 1 = landed.series
     left join raw.instrument as instrument
         on
@@ -78,7 +80,7 @@ counted as (
         source.*,
         coalesce(ranged.candle_count, 0) as found_count,
         {expected_count} as expected_count,
-        %(asked_until)s::timestamptz - coalesce(ranged.last_closed_at, ranged.from_at) as behind
+        ranged.asked_until - coalesce(ranged.last_closed_at, ranged.from_at) as behind
     from ranged
     cross join source
 ),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+from ingest.sources.limits import Backoff
 from ingest.sources.paging import RefusedError
 from titan.core.errors import SourceError
 
-ATTEMPTS = 4
+ATTEMPTS = 4  # of who is waited for
+PATIENT_ATTEMPTS = 8  # of a long way that one bad answer should not end
+FIRST_WAIT, LONGEST_BACKOFF = 1.0, 60.0  # seconds between attempts, which grow from the one to the other
 LONGEST_WAIT = 120  # seconds; an exchange that wants to be left alone for longer is left alone
 
 # What Python raises when an answer is not what ccxt, or whoever reads it, takes it for.
@@ -41,12 +45,45 @@ class _Fault:
     wait: float | None = None
 
 
-class Caller:
-    """Calls of one exchange. `sleep` waits so many seconds. Once it asks to be left alone, it is not called again."""
+class _Heard(threading.local):
+    """The last answer of an exchange to this thread: its text, the JSON of it, and its headers."""
 
-    def __init__(self, exchange: Any, sleep: Callable[[float], None]) -> None:
-        self._exchange, self._sleep = exchange, sleep
+    text: str | None = None
+    json: Any = None
+    headers: Mapping[str, str] | None = None
+
+
+class Caller:
+    """Calls of one exchange, from any thread. `sleep` waits so many seconds, `attempts` says how often a call is made.
+
+    Once the exchange asks to be left alone, it is not called again.
+    """
+
+    def __init__(self, exchange: Any, sleep: Callable[[float], None], attempts: int = ATTEMPTS) -> None:
+        self._exchange, self._sleep, self._attempts = exchange, sleep, attempts
         self._rate_limited: SourceError | None = None
+        self._heard = _Heard()
+        self._listen()
+
+    def _listen(self) -> None:
+        """Keep each answer for the thread that asked: ccxt keeps one alone, whoever asked last."""
+        exchange, heard = self._exchange, self._heard
+        on_rest_response, parse_json = exchange.on_rest_response, exchange.parse_json
+
+        def note_answer(code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *rest: Any) -> Any:
+            heard.text, heard.headers = body, headers
+            return on_rest_response(code, reason, url, method, headers, body, *rest)
+
+        def note_json(text: Any) -> Any:
+            heard.json = parse_json(text)
+            return heard.json
+
+        exchange.on_rest_response, exchange.parse_json = note_answer, note_json
+
+    @property
+    def told_time(self) -> datetime | None:
+        """The instant at which the exchange says that it gave its last answer, in whole seconds; None if it does not say."""
+        return _date((self._heard.headers or {}).get("Date", ""))
 
     def __call__(self, read: Callable[[Any], Answer], function: Callable[..., Any], *arguments: Any) -> Answer:
         """What `read` makes of the answer to ccxt's function; it raises ValueError for what is none.
@@ -58,34 +95,33 @@ class Caller:
 
         if self._rate_limited:
             raise self._rate_limited
-        for attempt in range(1, ATTEMPTS + 1):
-            self._exchange.last_http_response = None
-            self._exchange.last_json_response = None
-            self._exchange.last_response_headers = None
+        backoff = Backoff(FIRST_WAIT, LONGEST_BACKOFF)
+        for attempt in range(1, self._attempts + 1):
+            self._heard.text = self._heard.json = self._heard.headers = None
             try:
                 answer = function(*arguments)
                 if self._is_no_json():  # ccxt may have made an answer without candles of it
                     raise ValueError
                 return read(answer)
             except (ccxt.BaseError, *_UNREADABLE) as error:
-                fault = self._fault(error, attempt)
-                if fault.wait is None or attempt == ATTEMPTS:
+                fault = self._fault(error, backoff.next())
+                if fault.wait is None or attempt == self._attempts:
                     self._rate_limited = fault.error if isinstance(fault.error, RateLimitedError) else None
                     raise fault.error from error
                 self._sleep(fault.wait)
         raise AssertionError("unreachable")
 
     def _is_no_json(self) -> bool:
-        return self._exchange.last_http_response is not None and self._exchange.last_json_response is None
+        return self._heard.text is not None and self._heard.json is None
 
-    def _fault(self, error: Exception, attempt: int) -> _Fault:
+    def _fault(self, error: Exception, wait: float) -> _Fault:
         import ccxt
 
-        name, wait = self._exchange.id, 0.5 * 2**attempt
+        name = self._exchange.id
         if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
             return self._rate_limit(error, 10 * wait)
         if isinstance(error, (ccxt.BadResponse, *_UNREADABLE)):
-            start = " ".join((self._exchange.last_http_response or "")[:200].split())[:80]
+            start = " ".join((self._heard.text or "")[:200].split())[:80]
             why = "it is no JSON" if self._is_no_json() else _first_line(error)
             return _Fault(
                 SourceError(
@@ -95,7 +131,7 @@ class Caller:
                 wait,
             )
         if isinstance(error, ccxt.NetworkError):
-            has_answered = self._exchange.last_response_headers is not None
+            has_answered = self._heard.headers is not None
             hint = (
                 "it answers with a fault of its own; try again later" if has_answered else "is there a way to the internet?"
             )
@@ -119,7 +155,7 @@ class Caller:
 
     def _asked_wait(self) -> float | None:
         """Seconds that the exchange asks to wait by Retry-After: a number, or a date, by its own clock where it tells it."""
-        headers = self._exchange.last_response_headers or {}
+        headers = self._heard.headers or {}
         text = str(headers.get("Retry-After", "")).strip()
         if text.isdecimal() and len(text) < 10:
             return float(text)

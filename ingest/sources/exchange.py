@@ -3,55 +3,113 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import pairwise
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from ingest.sources.calls import Caller, ExchangeUnreachableError, RateLimitedError
+from ingest.sources.calls import ATTEMPTS, Caller, ExchangeUnreachableError, RateLimitedError
+from ingest.sources.limits import RateLimit
 from ingest.sources.paging import DAY, Paging, Row, Span, is_time, moment
 from titan.core.batch import (
+    EPOCH,
     NULLABLE_COLUMNS,
     PRICE_COLUMNS,
     Batch,
     Candles,
     Market,
     Rejected,
+    Stretches,
     candle_of,
     empty_candles,
+    merged,
     plain,
+    without,
 )
 from titan.core.errors import SourceError, UsageError
 from titan.core.timeframes import TIMEFRAMES, Timeframe
 
-__all__ = ["ExchangeSource", "ExchangeUnreachableError", "RateLimitedError"]
+__all__ = ["ExchangeSource", "ExchangeUnreachableError", "Inquiry", "RateLimitedError"]
 
 PAGE_LIMIT = 1000
 TIMEOUT_MS = 10_000
+wait = time.sleep  # between attempts
+ANSWER_TIME = 0.3  # seconds that an answer may take for an exchange to be asked as often as it allows
+LARGEST_CREW = 16
 _MARKET_TYPES = {"spot": "spot", "swap": "perpetual", "future": "future"}
 
 # Positions of what ccxt's own candles leave out, in the answers of exchanges that have it.
 _EXTRA_FIELDS = dict.fromkeys(("binance", "binanceus", "binanceusdm"), (7, 8))  # quote volume, number of trades
 
 
-class ExchangeSource:
-    """One exchange, its markets known.
+@dataclass(frozen=True)
+class Inquiry:
+    """A stretch of a series, [since, until), that an exchange is asked about; until now, if no end is given.
 
-    `TITAN_CCXT_<EXCHANGE>` may hold ccxt's own options as JSON (a proxy, another host). Raises UsageError for an exchange
-    that does not exist, and what a Caller raises.
+    is_new: whether nothing of the series is here, so that it should be said where its history begins.
     """
 
-    def __init__(self, exchange_id: str, sleep: Callable[[float], None] | None = None) -> None:
-        self._id = exchange_id
+    exchange: str
+    symbol: str
+    timeframe: str
+    since: datetime
+    until: datetime | None = None
+    is_new: bool = False
+
+    @property
+    def period(self) -> Timeframe:
+        """The timeframe."""
+        return TIMEFRAMES[self.timeframe]
+
+    @property
+    def origin(self) -> str:
+        """What load batches of it are called."""
+        return f"{self} since {self.since.date()}"
+
+    def __str__(self) -> str:
+        return f"{self.exchange} {self.symbol} {self.timeframe}"
+
+
+class ExchangeSource:
+    """One exchange, its markets known. Any thread may ask it, and all together no more often than it allows.
+
+    `TITAN_CCXT_<EXCHANGE>` may hold ccxt's own options as JSON (a proxy, another host). `sleep` waits between attempts, of
+    which there are `attempts`; `now` is the present by the clock of who asks. Raises UsageError for an exchange that does
+    not exist, and what a Caller raises.
+
+    lag: how much later than here it is at the exchange, and no later; its candles are finished by its own clock. crew: how
+    many requests have to be under way for it to be asked as often as it allows.
+    """
+
+    def __init__(
+        self,
+        exchange_id: str,
+        sleep: Callable[[float], None] | None = None,
+        now: Callable[[], datetime] | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self._id, self._now = exchange_id, now or _present
         self._exchange = _open(exchange_id)
-        self._call = Caller(self._exchange, sleep or time.sleep)
+        interval = self._exchange.rateLimit / 1000
+        self.crew = min(max(math.ceil(ANSWER_TIME / max(interval, 0.001)), 1), LARGEST_CREW)
+        self._exchange.throttle = RateLimit(interval).wait
+        self._call = Caller(self._exchange, sleep or wait, attempts)
         self._markets = self._call(_read_markets, self._exchange.load_markets)
+        self.lag = self._lag()
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        if self._exchange.session is not None:
+            self._exchange.session.close()
 
     def check(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
         """Raise UsageError for a symbol or a timeframe that the exchange does not have."""
@@ -66,72 +124,56 @@ class ExchangeSource:
                 hint=f"it has {', '.join(self._exchange.timeframes or {})}",
             )
 
-    def fetch(
-        self,
-        symbol: str,
-        timeframe: Timeframe,
-        since: datetime,
-        on_page: Callable[[str, datetime], None] = lambda symbol, reached: None,
-        *,
-        as_of: datetime | None = None,
-    ) -> Batch:
-        """The finished candles of a symbol from `since` to `as_of`, which is now, or to where the answers ended: `cut_short`
-        says why then.
+    def ask(self, inquiry: Inquiry, as_of: datetime) -> Iterator[Batch]:
+        """The candles of an inquiry that were finished `as_of` this clock, as they come: a batch a page.
 
-        Raises what a Caller raises when no candle has come before.
+        A batch claims what is sure by then to have been answered, and nothing twice; the last one may hold no candles and
+        have no more than that to say. Raises what a Caller raises.
         """
-        market = self._markets[symbol]
-        market_type = _MARKET_TYPES.get(str(market.get("type")))
+        symbol, timeframe = inquiry.symbol, inquiry.period
+        market_type = _MARKET_TYPES.get(str(self._markets[symbol].get("type")))
         if market_type is None:
-            raise SourceError(f"{self._id} {symbol} is of type {market.get('type')}, which has no candles here")
-        as_of = as_of or datetime.now(UTC)
+            kind = self._markets[symbol].get("type")
+            raise SourceError(f"{self._id} {symbol} is of type {kind}, which has no candles here")
+        market = Market(self._id, market_type, timeframe.name)
+        as_of += self.lag
         paging = Paging(
             partial(self._ask, symbol, timeframe),
-            since=int(since.timestamp() * 1000),
-            end=int(as_of.timestamp() * 1000),
+            since=_milliseconds(inquiry.since),
+            end=_milliseconds(min(inquiry.until or as_of, as_of)),
             step=_shortest_period(timeframe),
             limit=self._limit(symbol),
+            now=_milliseconds(as_of),
         )
-        rows: list[Row] = []
-        cut_short: SourceError | None = None
-        try:
-            for page in paging.pages():
-                rows += page
-                on_page(symbol, moment(page[-1][0]))
-        except SourceError as error:
-            if not rows:
-                raise
-            cut_short = error
-        batch = self._batch(Market(self._id, market_type, timeframe.name), symbol, since, as_of, rows, paging)
-        if cut_short:
-            batch.cut_short = SourceError(
-                f"{len(rows):,} candles are loaded, up to {moment(paging.answered[-1][1]):%Y-%m-%d %H:%M}, the rest is not: "
-                f"{cut_short}",
-                hint=cut_short.hint,
-            )
-        return batch
+        claimed: list[tuple[datetime, datetime]] = []
+        strays = 0
+        for page in chain(paging.pages(), [[]]):
+            spans = _periods(paging.certain if page else paging.answered, timeframe)
+            claims = without(spans, claimed)
+            if not page and not claims and claimed and len(paging.strays) == strays:
+                continue
+            yield self._batch(market, inquiry, as_of, page, paging.strays[strays:], claims)
+            claimed, strays = merged([*claimed, *claims]), len(paging.strays)
 
     def _batch(
-        self, market: Market, symbol: str, since: datetime, as_of: datetime, rows: list[Row], paging: Paging
+        self, market: Market, inquiry: Inquiry, as_of: datetime, rows: list[Row], strays: list[Row], claims: Stretches
     ) -> Batch:
-        timeframe = TIMEFRAMES[market.timeframe]
         rows = sorted(rows, key=itemgetter(0))  # of a candle that came twice, the later answer stays the later one
-        end = int(as_of.timestamp() * 1000)
-        records = [*rows, *paging.strays]
-        answered = _periods(paging.answered, timeframe) or [(since, max(since, timeframe.last_close(as_of)))]
+        records = [*rows, *strays]
         return Batch(
             source="exchange",
-            origin=f"{self._id} {symbol} {timeframe.name} since {since.date()}",
+            origin=inquiry.origin,
             market=market,
-            symbols=[symbol],
+            symbols=[inquiry.symbol],
             candles=_candles(rows),
             rows_read=len(records),
             record_of=lambda number: json.dumps(records[number - 1]),
             as_of=as_of,
-            rejected=[_reject(row, len(rows) + at, symbol, end) for at, row in enumerate(paging.strays, start=1)],
-            observed=(answered[0][0], answered[-1][1]),
-            unanswered=[(before[1], after[0]) for before, after in pairwise(answered)],
-            details={"since": since.isoformat(), "until": as_of.isoformat()},
+            rejected=[
+                _reject(row, len(rows) + at, inquiry.symbol, _milliseconds(as_of)) for at, row in enumerate(strays, start=1)
+            ],
+            answered=[claims],
+            details={"since": inquiry.since.isoformat(), "until": as_of.isoformat()},
         )
 
     def _ask(self, symbol: str, timeframe: Timeframe, cursor: int, until: int | None) -> list[Row]:
@@ -141,6 +183,15 @@ class ExchangeSource:
     def _limit(self, symbol: str) -> int:
         """How many candles are asked for at once: what ccxt knows of the exchange, a page at most."""
         return min(self._exchange.feature_value(symbol, "fetchOHLCV", "limit") or PAGE_LIMIT, PAGE_LIMIT)
+
+    def _lag(self) -> timedelta:
+        """How much later it is there, at least: what it answers was true before the answer was here."""
+        told = None
+        if self._exchange.has.get("fetchTime"):
+            with suppress(SourceError):  # the other answer tells it, too
+                told = moment(self._call(_read_time, self._exchange.fetch_time))
+        told = told or self._call.told_time
+        return told - self._now() if told else timedelta(0)
 
 
 def _open(exchange_id: str) -> Any:
@@ -155,8 +206,7 @@ def _open(exchange_id: str) -> Any:
         raise UsageError(f"{variable} is not JSON: {error}") from error
     if not isinstance(options, dict):
         raise UsageError(f"{variable} is no JSON object", hint='for example {"proxies": {"https": "…"}}')
-    settings = {"enableRateLimit": True, "enableLastJsonResponse": True, "timeout": TIMEOUT_MS}
-    exchange = getattr(ccxt, exchange_id)({**settings, **options})
+    exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options})
     if not exchange.has.get("fetchOHLCV"):
         raise UsageError(f"{exchange_id} offers no candles")
     fields = _EXTRA_FIELDS.get(exchange_id, ())
@@ -173,6 +223,12 @@ def _read_markets(markets: dict[str, Any]) -> dict[str, Any]:
     if not markets:
         raise ValueError("no markets")
     return markets
+
+
+def _read_time(told: Any) -> int:
+    if not is_time(told, _now()):
+        raise ValueError(f"{told!r} is no time")
+    return int(told)
 
 
 def _read_rows(rows: list[Row]) -> list[Row]:
@@ -207,8 +263,16 @@ def _reject(row: Row, number: int, symbol: str, end: int) -> Rejected:
     return Rejected(number, reason, str(row[0]), json.dumps(row), symbol, candle_of(candle, ["opened_at"]))
 
 
+def _present() -> datetime:
+    return datetime.now(UTC)
+
+
+def _milliseconds(instant: datetime) -> int:
+    return (instant - EPOCH) // timedelta(milliseconds=1)
+
+
 def _now() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
+    return _milliseconds(_present())
 
 
 def _shortest_period(timeframe: Timeframe) -> int:

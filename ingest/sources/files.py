@@ -32,7 +32,18 @@ from ingest.sources.times import (
     to_local,
     to_utc,
 )
-from titan.core.batch import PRICE_COLUMNS, Batch, Candles, Market, Rejected, candle_of, empty_candles, instant, plain
+from titan.core.batch import (
+    PRICE_COLUMNS,
+    Batch,
+    Candles,
+    Market,
+    Rejected,
+    Stretches,
+    candle_of,
+    empty_candles,
+    instant,
+    plain,
+)
 from titan.core.clock import Session
 from titan.core.errors import SourceError, UsageError
 from titan.core.timeframes import Timeframe, find_timeframe, parse_timeframe
@@ -203,7 +214,7 @@ def _batch(read: _Read, options: FileOptions, session: Session, members: Sequenc
         record_of=table.record_of,
         as_of=as_of,
         rejected=rejected,
-        observed=_observed(read, options, session, candles["opened_at"], as_of, details),
+        answered=_answered(read, options, session, candles["opened_at"], as_of, details) * len(symbols),
         details={name: value for name, value in details.items() if value},
         is_series_of_its_own=not options.may_revise,
         unfinished=int((is_member & read.is_unfinished).sum()),
@@ -250,15 +261,15 @@ def _time_texts(table: Table, columns: Columns) -> tuple[pd.Series[str], int]:
     return dates + " " + clocks, at
 
 
-def _observed(
+def _answered(
     read: _Read,
     options: FileOptions,
     session: Session,
     opened_at: npt.NDArray[np.int64],
     as_of: datetime,
     details: dict[str, Any],
-) -> tuple[datetime, datetime] | None:
-    """What the file covers by what was said or by its name; None where it is from its first candle to its last."""
+) -> list[Stretches]:
+    """What the file covers by what was said or by its name; nothing where it is from its first candle to its last."""
     if options.covers:
         span = coverage.said(options.covers, session.timezone)
         first, last = (np.datetime64(at.replace(tzinfo=None), "us").astype("int64") for at in span)
@@ -270,14 +281,14 @@ def _observed(
     else:
         implied = coverage.implied(read.stem, opened_at, read.timeframe, session.timezone)
         if implied is None:
-            return None
+            return []
         span = implied
     if span[1] > as_of and len(opened_at):  # it cannot know of what comes
         span = (span[0], instant(opened_at.max()) + timedelta(seconds=read.timeframe.seconds))
     details["covers"] = f"{span[0]:%Y-%m-%d %H:%M} … {span[1]:%Y-%m-%d %H:%M} UTC" + (
         "" if options.covers else " (its name)"
     )
-    return span
+    return [[span]]
 
 
 class _Faults:

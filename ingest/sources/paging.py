@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from titan.core.batch import EPOCH
+from titan.core.batch import EPOCH, merged
 from titan.core.errors import SourceError
 
 Row = list[Any]  # a candle as ccxt has it: its opening, open, high, low, close, volume and perhaps more
@@ -41,13 +41,23 @@ def is_time(value: Any, end: int) -> bool:
 class Paging:
     """One way through a series, from `since` to `end`, by `ask(cursor, until)`: the candles from the cursor on.
 
-    `step` is the shortest period, `limit` the most candles that are asked for at once. `strays` are rows without a time
-    that may be: they come with the others, and nothing is concluded from them.
+    `step` is the shortest period, `limit` the most candles that are asked for at once, `now` the present: the end, unless it
+    is later. `strays` are rows without a time that may be: they come with the others, and nothing is concluded from them.
     """
 
-    def __init__(self, ask: Callable[[int, int | None], list[Row]], *, since: int, end: int, step: int, limit: int) -> None:
+    def __init__(
+        self,
+        ask: Callable[[int, int | None], list[Row]],
+        *,
+        since: int,
+        end: int,
+        step: int,
+        limit: int,
+        now: int | None = None,
+    ) -> None:
         self._ask_exchange = ask
         self._since, self._end, self._step, self._limit = since, end, step, limit
+        self._now = end if now is None else now
         self.strays: list[Row] = []
         self._answered: list[Span] = []
         self._silent: list[Span] = []
@@ -59,15 +69,12 @@ class Paging:
     @property
     def answered(self) -> list[Span]:
         """What was asked and answered, with candles or by saying that there are none; in order, none touching another."""
-        merged: list[Span] = []
-        for start, stop in sorted(
-            [*self._answered, *((start, self._silent_until(start, stop)) for start, stop in self._silent)]
-        ):
-            if merged and start <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-            else:
-                merged.append((start, stop))
-        return merged
+        return merged([*self._answered, *((start, self._silent_until(start, stop)) for start, stop in self._silent)])
+
+    @property
+    def certain(self) -> list[Span]:
+        """What of that nothing that comes later will call into question."""
+        return self.answered if self._is_reach_known else merged(self._answered)
 
     def pages(self) -> Iterator[list[Row]]:
         """Pages of candles, each in order of time. What `ask` raises passes through; `answered` holds all the same."""
@@ -91,7 +98,6 @@ class Paging:
             if not page:
                 self._answered.append((cursor, stop))
                 return
-            yield page
             first, last = int(page[0][0]), int(page[-1][0])
             is_at_once = first - cursor <= AT_ONCE * self._step
             if not self._answered and not is_at_once:
@@ -99,13 +105,14 @@ class Paging:
             else:
                 self._answered += [(cursor, first), *([self._doubtful] if self._doubtful else [])]
                 self._doubtful = None
-            self._answered.append((first, last + self._step))
+            is_last = last + 2 * self._step > self._end  # the next one is not over
+            self._answered.append((first, self._end if is_last else last + self._step))
             self._is_reach_known |= follows_a_page and is_at_once
             self._see_reach(cursor, last)
-            cursor, follows_a_page = last + 1, True
-            if last + 2 * self._step > self._end:  # the next one is not over
-                self._answered.append((last, self._end))
+            yield page
+            if is_last:
                 return
+            cursor, follows_a_page = last + 1, True
 
     def _before(self, start: int, first: int) -> Iterator[list[Row]]:
         """What lies before the first candle of an exchange that gave one page, which begins late.
@@ -145,8 +152,8 @@ class Paging:
 
     def _ask(self, cursor: int, until: int | None) -> list[Row]:
         rows = self._ask_exchange(cursor, until)
-        self.strays += [row for row in rows if not is_time(row[0], self._end) and row not in self.strays]
-        return sorted((row for row in rows if is_time(row[0], self._end)), key=lambda row: row[0])
+        self.strays += [row for row in rows if not is_time(row[0], self._now) and row not in self.strays]
+        return sorted((row for row in rows if is_time(row[0], self._now)), key=lambda row: row[0])
 
     def _see_reach(self, cursor: int, last: int) -> None:
         self._reach = max(self._reach, min((last - cursor) // self._step + 1, self._limit))

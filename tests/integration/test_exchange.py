@@ -12,7 +12,8 @@ from tests.commands import titan
 from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
 from tests.warehouse import Warehouse
 from titan.core.errors import ExitCode, UsageError
-from titan.ops.loads import LoadReport, load_exchange
+from titan.ops.exchanges import load_exchange
+from titan.ops.loads import LoadReport
 from titan.ops.subscriptions import load_subscriptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
@@ -57,7 +58,7 @@ def test_a_quiet_stretch_is_passed_by_what_the_exchange_answers_for(warehouse: W
     report = load(warehouse, "ETH/USDT", "1h", since)
     assert (report.promoted[0].inserted, observed_of(warehouse)) == (2100, [(since, this_hour())])
     assert report.promoted[0].notices == [
-        f"its candles begin on {since + timedelta(hours=320):%Y-%m-%d}, 13 days after the time asked for: "
+        f"ETH/USDT begins on {since + timedelta(hours=320):%Y-%m-%d}, 13 days after the time asked for: "
         "binance has none before"
     ]
 
@@ -78,7 +79,7 @@ def test_an_exchange_that_gives_its_newest_candles_alone_is_said(warehouse: Ware
     begins = since + timedelta(hours=780)
     assert (report.promoted[0].inserted, observed_of(warehouse)) == (720, [(begins, this_hour())])
     assert report.promoted[0].notices == [
-        f"its candles begin on {begins:%Y-%m-%d}, 32 days after the time asked for: binance did not answer for the time "
+        f"ETH/USDT begins on {begins:%Y-%m-%d}, 32 days after the time asked for: binance did not answer for the time "
         "before, as if it gave its newest ones alone"
     ]
 
@@ -122,7 +123,7 @@ def test_what_came_before_a_page_that_fails_for_ever_is_kept(warehouse: Warehous
     assert [batch["inserted"] for batch in told["promoted"]] == [2000]
     (failed,) = told["failed"]
     reached = SINCE + timedelta(hours=2000)
-    assert failed["origin"] == "binance ETH/USDT 1h since 2024-01-01"
+    assert failed["origin"] == "binance ETH/USDT 1h"
     assert failed["error"].startswith(
         f"2,000 candles are loaded, up to {reached:%Y-%m-%d %H:%M}, the rest is not: binance cannot be reached: "
     )
@@ -134,7 +135,7 @@ def test_what_came_before_a_page_that_fails_for_ever_is_kept(warehouse: Warehous
 
 def test_a_symbol_that_fails_does_not_stop_the_others(warehouse: Warehouse, exchange: LocalExchange) -> None:
     exchange.add("ETHUSDT", SINCE, "1d", [10.0] * 5)
-    exchange.faults = [Fault(200, b"null")] * 4
+    exchange.faults_of["BTCUSDT"] = [Fault(200, b"null")] * 4
     report = load_exchange(warehouse.connection, "binance", ["BTC/USDT", "ETH/USDT"], "1d", SINCE)
     assert [batch.symbols for batch in report.promoted] == [["ETH/USDT"]]
     assert [origin for origin, _ in report.failed] == ["binance BTC/USDT 1D"]
@@ -153,13 +154,13 @@ def test_a_poll_goes_on_where_it_was_cut_short_and_loads_its_other_series(
             "insert into config.subscription values ('binance', %s, '1h', %s)", f"{symbol[:3]}/USDT", since.date()
         )
     impossible = Fault(200, b'[[1000000000000000000, "1", "1", "1", "1", "1", 0, "1", 7]]')
-    exchange.faults = [None, *[impossible] * 4]
+    exchange.faults_of["BTCUSDT"] = [None, *[impossible] * 4]
     report = load_subscriptions(warehouse.connection)
-    assert [batch.inserted for batch in report.promoted] == [1000, count]
+    assert [batch.inserted for batch in report.promoted] == [1000 + count]
     assert ["no candle opens at 1000000000000000000" in str(error) for _, error in report.failed] == [True]
     requests = exchange.requests
     report = load_subscriptions(warehouse.connection)
-    assert ([batch.inserted for batch in report.promoted], report.failed) == ([count - 1000, 0], [])
+    assert ([batch.inserted for batch in report.promoted], report.failed) == ([count - 1000], [])
     assert exchange.requests - requests == 2
 
 
@@ -192,3 +193,45 @@ def test_what_the_exchange_has_not_is_refused(
 def test_an_unknown_exchange_is_refused(warehouse: Warehouse) -> None:
     with pytest.raises(UsageError, match="unknown exchange 'nowhere'"):
         load_exchange(warehouse.connection, "nowhere", ["BTC/USDT"], "1d", SINCE)
+
+
+def test_what_is_not_over_was_not_asked_about(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    """The running candle counted as observed to its end, and a week was whole on its last morning."""
+    exchange.add("ETHUSDT", this_hour() - timedelta(hours=5), "1h", [7.0] * 6)
+    load(warehouse, "ETH/USDT", "1h", this_hour() - timedelta(hours=5))
+    assert observed_of(warehouse) == [(this_hour() - timedelta(hours=5), this_hour())]
+
+
+def test_candles_are_finished_by_the_clock_of_the_exchange(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    """By a clock here that is ahead of the exchange's, its running candle was a finished one."""
+    exchange.add("ETHUSDT", this_hour() - timedelta(hours=5), "1h", [7.0] * 5)
+    exchange.skew = -timedelta(hours=1.5)
+    report = load(warehouse, "ETH/USDT", "1h", this_hour() - timedelta(hours=5))
+    there = (datetime.now(UTC) + exchange.skew).replace(minute=0, second=0, microsecond=0)
+    assert observed_of(warehouse) == [(this_hour() - timedelta(hours=5), there)]
+    assert warehouse.value("select max(closed_at) from raw.ohlcv") == there
+    assert report.promoted[0].unfinished >= 1
+
+
+def test_several_series_are_asked_at_once_and_make_one_batch(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    symbols = [f"{letter * 3}USDT" for letter in "ABCDEFGH"]
+    for number, symbol in enumerate(symbols):
+        exchange.add(symbol, SINCE, "1d", [float(number + 1)] * 5)
+    exchange.answer_time = 0.1
+    report = load_exchange(warehouse.connection, "binance", [f"{name[:3]}/USDT" for name in symbols], "1d", SINCE)
+    assert exchange.most_at_once > 2
+    assert report.promoted[0].inserted == 40
+    assert warehouse.value("select count(*) from raw.load_batch where rows_inserted > 0") == 1
+    assert warehouse.query("select symbol, min(close), max(close), count(*) from raw.ohlcv inner join raw.instrument "
+                           "using (instrument_id) group by symbol order by symbol") == [
+        (f"{name[:3]}/USDT", number, number, 5) for number, name in enumerate(symbols, start=1)
+    ]  # fmt: skip
+
+
+def test_pages_are_committed_as_they_come(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    exchange.add("ETHUSDT", SINCE, "1h", [float(at % 50 + 1) for at in range(4500)])
+    exchange.answer_time = 0.6
+    report = load(warehouse, "ETH/USDT", "1h")
+    assert (report.promoted[0].inserted, report.promoted[0].duplicate) == (4500, 0)
+    assert len(report.promoted[0].batch_ids) >= 3
+    assert len(observed_of(warehouse)) == 1

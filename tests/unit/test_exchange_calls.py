@@ -11,11 +11,10 @@ import pytest
 
 from ingest.sources import exchange as source
 from ingest.sources.calls import ATTEMPTS, ExchangeUnreachableError, RateLimitedError
-from ingest.sources.exchange import ExchangeSource
+from ingest.sources.exchange import ExchangeSource, Inquiry
 from tests.local_exchange import SINCE, Fault, LocalExchange
-from titan.core.batch import Batch
+from titan.core.batch import Batch, join
 from titan.core.errors import SourceError
-from titan.core.timeframes import TIMEFRAMES
 from titan.ops.pipeline import may_pass
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
@@ -29,12 +28,17 @@ NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
 def waits(exchange: LocalExchange, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was waited between attempts."""
     found: list[float] = []
-    monkeypatch.setattr(source.time, "sleep", lambda seconds: found.append(seconds) if seconds >= 0.5 else None)
+    monkeypatch.setattr("ingest.sources.limits.random.uniform", lambda least, most: most)
+    monkeypatch.setattr(source, "wait", found.append)
     return found
 
 
-def fetch() -> Batch:
-    return ExchangeSource("binance").fetch("BTC/USDT", TIMEFRAMES["1D"], SINCE)
+INQUIRY = Inquiry("binance", "BTC/USDT", "1D", SINCE)
+
+
+def fetch(source: ExchangeSource | None = None) -> Batch:
+    """All that is answered to the inquiry."""
+    return join(list((source or ExchangeSource("binance")).ask(INQUIRY, datetime.now(UTC))), "test")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_an_exchange_that_asks_to_be_left_alone_for_long_is(exchange: LocalExcha
     binance = ExchangeSource("binance")
     for _ in range(2):  # a second series is not asked for at all
         with pytest.raises(RateLimitedError, match="asks to wait for 3,600 s"):
-            binance.fetch("BTC/USDT", TIMEFRAMES["1D"], SINCE)
+            fetch(binance)
     assert (waits, exchange.requests) == ([], 1)
 
 
@@ -173,9 +177,10 @@ def test_the_hint_asks_for_the_internet_only_where_nothing_answers(
 def test_older_candles_than_asked_for_are_seen_and_no_silence(exchange: LocalExchange, waits: list[float]) -> None:
     """ccxt drops them, and what is left is an empty page."""
     exchange.faults = [None, Fault(200, json.dumps(list(exchange.candles["BTCUSDT"].values())).encode())]
-    batch = fetch()
-    assert "it answers older ones, up to 2024-01-05" in str(batch.cut_short)
-    assert batch.observed == (SINCE, SINCE + timedelta(days=5))
+    answers = ExchangeSource("binance").ask(INQUIRY, datetime.now(UTC))
+    assert next(answers).observed == (SINCE, SINCE + timedelta(days=5))
+    with pytest.raises(SourceError, match="it answers older ones, up to 2024-01-05"):
+        next(answers)
 
 
 def test_a_no_is_not_asked_again(exchange: LocalExchange, waits: list[float]) -> None:

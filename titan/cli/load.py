@@ -63,7 +63,7 @@ def load_exchange_command(
 
     Example: titan load exchange binance --symbols BTC/USDT --timeframe 1d --since 2020-01-01
     """
-    from titan.ops.loads import load_exchange
+    from titan.ops.exchanges import load_exchange
 
     wanted = [symbol.strip() for symbol in symbols.split(",") if symbol.strip()]
     begin = instant(since, "--since")

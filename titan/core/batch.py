@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -12,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from titan.core.errors import SourceError
 
 PRICE_COLUMNS = ("open", "high", "low", "close")
 NULLABLE_COLUMNS = ("quote_volume", "trade_count")
@@ -37,6 +36,7 @@ CANDLE_DTYPE = np.dtype(
 )
 
 Candles = npt.NDArray[Any]
+Stretches = Sequence[tuple[datetime, datetime]]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,12 +66,11 @@ class Market:
 class Batch:
     """Candles of one market and timeframe, for one or more symbols.
 
-    `observed` is the time, [from, until), that the source was asked about, `unanswered` the stretches of it, in order, that
-    came to no answer; None for a file that covers no more than from the first open to the last close of each of its symbols.
+    `answered` has, for each symbol, the stretches of time, [from, until) and in order, that the source was asked about and
+    answered; it is empty for a file that covers no more than from the first open to the last close of each of its symbols.
     A piecemeal batch holds candles picked one by one: it observes no more than their own periods, and measures of the whole
     say nothing of it. A series of its own, as a file holds one, does not revise most of another one's candles. `unfinished`
-    counts rows that the source itself marks as such; they are left out. `record_of` gives the original text of a row,
-    `cut_short` why there are fewer than were asked for.
+    counts rows that the source itself marks as such; they are left out. `record_of` gives the original text of a row.
     """
 
     source: str
@@ -83,45 +82,47 @@ class Batch:
     record_of: Callable[[int], str]
     as_of: datetime
     rejected: list[Rejected] = field(default_factory=list)
-    observed: tuple[datetime, datetime] | None = None
-    unanswered: Sequence[tuple[datetime, datetime]] = ()
+    answered: Sequence[Stretches] = ()
     details: dict[str, Any] = field(default_factory=dict)
     is_piecemeal: bool = False
     is_series_of_its_own: bool = False
     unfinished: int = 0
-    cut_short: SourceError | None = None
 
     @property
-    def answered(self) -> list[tuple[datetime, datetime]]:
-        """What the source was asked and answered; nothing for a file."""
-        if self.observed is None:
-            return []
-        start, end = self.observed
-        edges = [start, *(edge for hole in self.unanswered for edge in hole), end]
-        return list(zip(edges[::2], edges[1::2], strict=True))
+    def observed(self) -> tuple[datetime, datetime] | None:
+        """From the first instant that the source answered for to the last one; None where only the candles tell."""
+        spans = [span for stretches in self.answered for span in stretches]
+        return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
 
 
 def join(batches: Sequence[Batch], origin: str) -> Batch:
-    """One batch of several of one market, whose sources were asked about the same time and answered the same stretches."""
+    """One batch of several of one market. Of what two of them say of one candle, the later one comes later."""
+    symbols = list(dict.fromkeys(symbol for batch in batches for symbol in batch.symbols))
     ends = list(accumulate(batch.rows_read for batch in batches))
     begins = [0, *ends[:-1]]
-    candles = np.concatenate([batch.candles for batch in batches])
-    sizes = [len(batch.candles) for batch in batches]
-    firsts = list(accumulate((len(batch.symbols) for batch in batches[:-1]), initial=0))
-    candles["series"] += np.repeat(firsts, sizes).astype("i2")
-    candles["row_number"] += np.repeat(begins, sizes)
+    parts: list[Candles] = []
+    answered: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for batch, begin in zip(batches, begins, strict=True):
+        part = batch.candles.copy()
+        part["series"] = np.array([symbols.index(symbol) for symbol in batch.symbols], "i2")[part["series"]]
+        part["row_number"] += begin
+        parts.append(part)
+        for symbol, stretches in zip(batch.symbols, batch.answered or [()] * len(batch.symbols), strict=True):
+            answered[symbol] += stretches
 
     def record_of(number: int) -> str:
-        at = bisect_right(ends, number - 1)
+        at = bisect_left(ends, number)
         return batches[at].record_of(number - begins[at])
 
     return replace(
         batches[0],
         origin=origin,
-        symbols=[symbol for batch in batches for symbol in batch.symbols],
-        candles=candles,
+        symbols=symbols,
+        candles=np.concatenate(parts),
         rows_read=ends[-1],
         record_of=record_of,
+        as_of=max(batch.as_of for batch in batches),
+        answered=[merged(answered[symbol]) for symbol in symbols] if any(answered.values()) else (),
         rejected=[
             replace(row, row_number=row.row_number + begin)
             for batch, begin in zip(batches, begins, strict=True)
@@ -129,6 +130,30 @@ def join(batches: Sequence[Batch], origin: str) -> Batch:
         ],
         unfinished=sum(batch.unfinished for batch in batches),
     )
+
+
+def merged(stretches: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """The same time in order, in stretches of which none touches another."""
+    found: list[tuple[Any, Any]] = []
+    for start, stop in sorted(stretches):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(stop, found[-1][1]))
+        else:
+            found.append((start, stop))
+    return found
+
+
+def without(stretches: Iterable[tuple[Any, Any]], taken: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """What is left of stretches when others are taken out of them."""
+    left = merged(stretches)
+    for start, stop in taken:
+        left = [
+            (begin, end)
+            for old_begin, old_end in left
+            for begin, end in ((old_begin, min(old_end, start)), (max(old_begin, stop), old_end))
+            if begin < end
+        ]
+    return left
 
 
 def empty_candles(count: int) -> Candles:

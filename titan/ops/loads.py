@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -13,7 +13,6 @@ import psycopg
 from expectations.gate import preload
 from ingest.promotion import Promoted, promote
 from ingest.sources.containers import find_files, open_pieces, shown
-from ingest.sources.exchange import ExchangeSource
 from ingest.sources.files import UNNAMED_EXCHANGE, FileOptions, SessionQuestion, read_file
 from ingest.sources.synthetic import synthetic_batch
 from titan.core.batch import Batch
@@ -21,12 +20,8 @@ from titan.core.clock import Session, find_session
 from titan.core.database import Connection
 from titan.core.errors import GateError, SourceError, TitanError
 from titan.core.log import Progress, event
-from titan.core.timeframes import TIMEFRAMES, parse_timeframe
 
 log = logging.getLogger("titan.loads")
-
-# History that begins later than this, and than two periods, after the instant asked for is said to begin late.
-LATE_BEGINNING = timedelta(days=1)
 
 
 @dataclass
@@ -37,6 +32,15 @@ class LoadReport:
     failed: list[tuple[str, TitanError]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    def add(self, promoted: Promoted, *, goes_on: bool = False) -> None:
+        """One more batch; one that goes on where an earlier one of its market ended becomes one with it."""
+        names = ("exchange", "market_type", "timeframe")
+        for at, earlier in enumerate(self.promoted if goes_on else ()):
+            if all(getattr(earlier, name) == getattr(promoted, name) for name in names):
+                self.promoted[at] = promoted.after(earlier)
+                return
+        self.promoted.append(promoted)
+
     @property
     def quarantined(self) -> int:
         """Rows turned away, over all batches."""
@@ -46,7 +50,7 @@ class LoadReport:
     def batch_ids(self) -> list[int]:
         """The batches that the gate has judged, those that it stopped included."""
         stopped = [error.batch_id for _, error in self.failed if isinstance(error, GateError)]
-        return sorted([*(batch.batch_id for batch in self.promoted), *stopped])
+        return sorted([*(batch_id for batch in self.promoted for batch_id in batch.batch_ids), *stopped])
 
     @property
     def has_changed_nothing(self) -> bool:
@@ -103,55 +107,6 @@ def _warn_of_another_source(promoted: Promoted) -> None:
         )
 
 
-def load_exchange(
-    connection: Connection,
-    exchange: str,
-    symbols: Sequence[str],
-    timeframe: str,
-    since: datetime,
-    progress: Progress = lambda text: None,
-) -> LoadReport:
-    """Load the candles of an exchange's symbols since an instant, one batch a symbol; one that fails does not stop others.
-
-    Raises the first one's error when all of them fail.
-    """
-    report = LoadReport()
-
-    def on_page(symbol: str, reached: datetime) -> None:
-        progress(f"{exchange} {symbol}: reached {reached:%Y-%m-%d}")
-
-    period = parse_timeframe(timeframe)
-    progress(f"asking {exchange} for {', '.join(symbols)}")
-    source = ExchangeSource(exchange.lower())
-    source.check(symbols, period)
-    preload()
-    errors: list[TitanError] = []
-    for symbol in symbols:
-        try:
-            batch = source.fetch(symbol, period, since, on_page)
-            if promoted := _promote(connection, batch, report):
-                tell_of_late_beginning(promoted, batch, since)
-        except TitanError as error:
-            errors.append(error)
-            report.failed.append((f"{exchange} {symbol} {period.name}", error))
-    if errors and len(errors) == len(symbols):
-        raise errors[0]
-    return report
-
-
-def tell_of_late_beginning(promoted: Promoted, batch: Batch, since: datetime) -> None:
-    """Say when history begins long after the instant that was asked for, and whether the source has none before."""
-    late = max(LATE_BEGINNING, 2 * timedelta(seconds=TIMEFRAMES[promoted.timeframe].seconds))
-    if promoted.first_at is None or promoted.first_at - since <= late:
-        return
-    is_answered = batch.observed is not None and batch.observed[0] <= since
-    promoted.notices.append(
-        f"its candles begin on {promoted.first_at:%Y-%m-%d}, {(promoted.first_at - since).days:,} days after the time asked "
-        f"for: {batch.market.exchange} "
-        + ("has none before" if is_answered else "did not answer for the time before, as if it gave its newest ones alone")
-    )
-
-
 def load_synthetic(
     connection: Connection,
     *,
@@ -174,10 +129,7 @@ def load_synthetic(
 
 
 def _promote(connection: Connection, batch: Batch, report: LoadReport) -> Promoted | None:
-    """One batch; one that the gate stops does not stop the others, and one that was cut short is loaded and has failed."""
-    if batch.cut_short:
-        event(log, "batch cut short", logging.WARNING, origin=batch.origin, error=str(batch.cut_short))
-        report.failed.append((batch.origin, batch.cut_short))
+    """One batch; one that the gate stops does not stop the others."""
     try:
         return promote_into(connection, batch, report)
     except GateError as error:
@@ -189,7 +141,7 @@ def _promote(connection: Connection, batch: Batch, report: LoadReport) -> Promot
 def promote_into(connection: Connection, batch: Batch, report: LoadReport) -> Promoted:
     """Promote a batch and report it. Raises what `promote` raises."""
     promoted = promote(connection, batch)
-    report.promoted.append(promoted)
+    report.add(promoted, goes_on=batch.source == "exchange")
     counts = ("read", "inserted", "revised", "unchanged", "duplicate", "unfinished", "settled")
     event(
         log,

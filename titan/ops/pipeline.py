@@ -27,7 +27,8 @@ from titan.core.errors import BuildError, DatabaseUnavailableError, ExitCode, Ga
 from titan.core.log import Progress, event
 from titan.core.settings import Settings
 from titan.ops import status
-from titan.ops.loads import LoadReport, load_exchange, load_files, load_synthetic
+from titan.ops.exchanges import load_exchange
+from titan.ops.loads import LoadReport, load_files, load_synthetic
 from titan.ops.refresh import Refreshed, refresh
 from titan.ops.run_lock import RunLock, held
 from titan.ops.subscriptions import load_subscriptions

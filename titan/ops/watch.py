@@ -6,7 +6,6 @@ One process does it for a warehouse. It outlives a lost server and a lost exchan
 from __future__ import annotations
 
 import logging
-import random
 import signal
 import threading
 import time
@@ -20,14 +19,16 @@ from typing import Any, Protocol
 import psycopg
 
 from ingest.sources.calls import RateLimitedError
+from ingest.sources.limits import Backoff
 from titan.core.correlation import run_id
 from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.core.log import event
+from titan.ops.exchanges import Exchanges, Loaded, Loader
 from titan.ops.project import project_files
 from titan.ops.refresh import Build, Refreshed, build_by_dbt, refresh
 from titan.ops.run_lock import RunLock
-from titan.ops.subscriptions import NOTHING, Exchanges, Loaded, Series, load_series, subscribed
+from titan.ops.subscriptions import NOTHING, Series, inquiries, subscribed
 
 log = logging.getLogger("titan.watch")
 
@@ -128,24 +129,6 @@ class Cycle:
 
 
 @dataclass
-class Backoff:
-    """How long to wait after a failure: twice as long each time, up to a limit, and not in step with others."""
-
-    first: float
-    longest: float
-    failures: int = 0
-
-    def next(self) -> float:
-        """Seconds to wait after one more failure."""
-        self.failures += 1
-        return min(self.longest, self.first * 2.0 ** min(self.failures - 1, 20)) * random.uniform(0.75, 1.0)  # noqa: S311
-
-    def reset(self) -> None:
-        """It works again."""
-        self.failures = 0
-
-
-@dataclass
 class _Pace:
     """When a series is asked next, and what it answered so far.
 
@@ -230,7 +213,7 @@ class Watch:
 
     def __init__(self, clock: Clock, build: Build | None = None) -> None:
         self._clock = clock
-        self._exchanges = Exchanges(clock.sleep)
+        self._exchanges = Exchanges(clock.sleep, clock.now)
         self._delays = Delays()
         self._paces: dict[tuple[str, str, str], _Pace] = {}
         self._pauses: dict[str, tuple[Backoff, datetime]] = {}
@@ -333,21 +316,24 @@ class Watch:
 
     def _load(self, connection: Connection, due: Sequence[Series], cycle: Cycle) -> None:
         begun = time.monotonic()
-        loaded = load_series(connection, due, self._exchanges, cycle.at, lambda text: self._clock.check())
+        asked = dict(zip(due, inquiries(due), strict=True))
+        loader = Loader(connection, self._exchanges, lambda text: self._clock.check())
+        loaded = loader.load(list(asked.values()), cycle.at)
         cycle.load_seconds = time.monotonic() - begun
         cycle.asked = len(due)
         cycle.inserted = sum(batch.inserted for batch in loaded.report.promoted)
         cycle.revised = sum(batch.revised for batch in loaded.report.promoted)
         cycle.quarantined = loaded.report.quarantined
         cycle.failed |= {str(one): error for one, error in loaded.failed.items()}
-        answers = [self._answer(one, loaded.newest.get(one), cycle.at) for one in due if one not in loaded.failed]
+        failed = {one: loaded.failed[inquiry] for one, inquiry in asked.items() if inquiry in loaded.failed}
+        answers = [self._answer(one, loaded.newest.get(asked[one]), cycle.at) for one in due if one not in failed]
         self._delays.learn(answers)
         for answer in answers:
             self._follow(answer, cycle.at)
             if answer.newest:
                 fresh = cycle.fresh.setdefault(answer.series.timeframe, answer.newest)
                 cycle.fresh[answer.series.timeframe] = min(fresh, answer.newest)
-        for one, error in loaded.failed.items():
+        for one, error in failed.items():
             self._put_off(one, error, loaded, cycle.at)
         self._pause(due, loaded, cycle.at)
         self._delays.keep(connection)

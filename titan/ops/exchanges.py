@@ -1,0 +1,397 @@
+"""Asking exchanges: several series of each at once, within its limit; and what they answer, loaded as it comes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from queue import Empty, Full, Queue
+from threading import Event, Lock, Thread
+
+from expectations.gate import preload
+from ingest.sources.calls import ATTEMPTS
+from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError, Inquiry, RateLimitedError
+from titan.core.batch import Batch, Market, instant, join
+from titan.core.database import Connection
+from titan.core.errors import GateError, SourceError, TitanError, UsageError
+from titan.core.log import Progress, event
+from titan.core.timeframes import parse_timeframe
+from titan.ops.loads import LoadReport, promote_into
+
+log = logging.getLogger("titan.exchanges")
+
+MARKETS_AGE = 6 * 3600  # seconds after which a long-lived process reads an exchange's markets again
+
+# What came is committed once this long has passed since the first of it, or so many candles wait, or nothing more comes:
+# a process that is killed loses no more, and what arrives together makes one batch.
+LINGER = 1.0  # seconds
+MOST_CANDLES = 50_000
+MOST_WAITING = 256  # answers that wait to be loaded, until those who ask wait, too
+# History that begins later than this, and than two periods, after the instant asked for is said to begin late.
+LATE_BEGINNING = timedelta(days=1)
+
+BREATH = 0.2  # seconds, in which a wait looks up whether it is still wanted
+
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of an inquiry: a batch of candles, or the end, with an error if not all has come that was asked for.
+
+    gone: why its exchange is not asked at all any more.
+    """
+
+    inquiry: Inquiry
+    batch: Batch | None = None
+    error: TitanError | None = None
+    gone: ExchangeUnreachableError | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.batch is None
+
+
+class Exchanges:
+    """The exchanges that a process asks, each opened when it is first asked, and again when its markets are old."""
+
+    def __init__(
+        self,
+        sleep: Callable[[float], None] | None = None,
+        now: Callable[[], datetime] | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self._sleep, self._attempts = sleep, attempts
+        self.now = now or _present
+        self._open: dict[str, tuple[ExchangeSource, float]] = {}
+
+    def source(self, exchange: str) -> ExchangeSource:
+        """Raises what ExchangeSource raises."""
+        source, opened_at = self._open.get(exchange, (None, 0.0))
+        if source is None or time.monotonic() - opened_at > MARKETS_AGE:
+            source = ExchangeSource(exchange, self._sleep, self.now, self._attempts)
+            self._open[exchange] = source, time.monotonic()
+        return source
+
+    def forget(self, exchange: str) -> None:
+        """Open it anew when it is asked next: its markets may have changed, or it wants to be left alone no longer."""
+        source, _ = self._open.pop(exchange, (None, 0.0))
+        if source:
+            source.close()
+
+    def ask(self, inquiries: Sequence[Inquiry], as_of: datetime, check: Check = lambda: None) -> Iterator[list[Answer]]:
+        """What the exchanges answer, as it comes: all that came within a second or so at a time.
+
+        The last answer to each inquiry says that it is over, and why, if it came to no good end. `check` is called while
+        nothing comes; what it raises ends the asking.
+        """
+        answers: Queue[Answer | BaseException] = Queue(MOST_WAITING)
+        over = Event()
+
+        def put(answer: Answer | BaseException) -> None:
+            while not over.is_set():
+                with suppress(Full):
+                    answers.put(answer, timeout=BREATH)
+                    break
+
+        groups: dict[str, list[Inquiry]] = defaultdict(list)
+        for inquiry in inquiries:
+            groups[inquiry.exchange].append(inquiry)
+        try:
+            for exchange, group in groups.items():
+                _Crew(self, exchange, group, as_of, put, over).start()
+            pending = len(inquiries)
+            while pending:
+                came = list(_came(answers, pending, check))
+                pending -= sum(answer.is_last for answer in came)
+                yield came
+        finally:
+            over.set()
+
+
+def _came(answers: Queue[Answer | BaseException], pending: int, check: Check) -> Iterator[Answer]:
+    """The next answer, and what follows it at once. Raises what went wrong with who asked."""
+    candles, until = 0, None
+    while pending and candles < MOST_CANDLES:
+        left = BREATH if until is None else until - time.monotonic()
+        if left <= 0:
+            return
+        try:
+            answer = answers.get(timeout=min(left, BREATH))
+        except Empty:
+            check()
+            continue
+        if isinstance(answer, BaseException):
+            raise answer
+        until = until or time.monotonic() + LINGER
+        pending -= answer.is_last
+        candles += len(answer.batch.candles) if answer.batch else 0
+        yield answer
+
+
+class _Crew:
+    """Threads that ask one exchange, each one inquiry after the other, until none is left."""
+
+    def __init__(
+        self,
+        exchanges: Exchanges,
+        exchange: str,
+        inquiries: Sequence[Inquiry],
+        as_of: datetime,
+        put: Callable[[Answer | BaseException], None],
+        over: Event,
+    ) -> None:
+        self._exchanges, self._exchange, self._as_of = exchanges, exchange, as_of
+        self._put, self._over = put, over
+        self._todo = deque(inquiries)
+        self._opening = Lock()
+        self._gone: ExchangeUnreachableError | None = None
+
+    def start(self) -> None:
+        """One begins; the others join it once the exchange is open and says how many it takes."""
+        self._hire(self._lead)
+
+    def _hire(self, work: Callable[[], None]) -> None:
+        Thread(target=self._guard, args=(work,), name=f"ask {self._exchange}", daemon=True).start()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._put(error)
+
+    def _lead(self) -> None:
+        try:
+            crew = min(self._source().crew, len(self._todo))
+        except ExchangeUnreachableError as error:
+            self._gone, crew = error, 1
+        except TitanError:  # no such exchange: each inquiry will say so
+            crew = 1
+        for _ in range(crew - 1):
+            self._hire(self._work)
+        self._work()
+
+    def _source(self) -> ExchangeSource:
+        with self._opening:
+            return self._exchanges.source(self._exchange)
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            try:
+                inquiry = self._todo.popleft()
+            except IndexError:
+                return
+            error = self._gone or self._asked(inquiry)
+            self._put(Answer(inquiry, error=error, gone=self._gone))
+
+    def _asked(self, inquiry: Inquiry) -> TitanError | None:
+        """Put what the exchange answers; returns why there is no more of it."""
+        source = None
+        try:
+            source = self._source()
+            source.check([inquiry.symbol], inquiry.period)
+            for batch in source.ask(inquiry, self._as_of):
+                self._put(Answer(inquiry, batch))
+                if self._over.is_set():
+                    return None
+        except ExchangeUnreachableError as error:
+            self._lose(source, error)
+            return error
+        except TitanError as error:
+            return error
+        return None
+
+    def _lose(self, source: ExchangeSource | None, error: ExchangeUnreachableError) -> None:
+        """Ask no more of an exchange that cannot be opened anew, or asks to be left alone.
+
+        One inquiry that does not reach it may be of a market that it cannot serve.
+        """
+        with self._opening:
+            if self._gone is None and (isinstance(error, RateLimitedError) or not self._can_open(source)):
+                self._exchanges.forget(self._exchange)
+                self._gone = error
+
+    def _can_open(self, failed: ExchangeSource | None) -> bool:
+        if failed is None:  # it could not be opened a moment ago
+            return False
+        try:
+            if self._exchanges.source(self._exchange) is failed:
+                self._exchanges.forget(self._exchange)
+                self._exchanges.source(self._exchange)
+        except ExchangeUnreachableError:
+            return False
+        return True
+
+
+@dataclass
+class Loaded:
+    """What came of inquiries: the report, the close of the newest finished candle of each, and what failed, by inquiry.
+
+    Of an exchange that could not be reached the error is kept, too.
+    """
+
+    report: LoadReport = field(default_factory=LoadReport)
+    newest: dict[Inquiry, datetime] = field(default_factory=dict)
+    failed: dict[Inquiry, TitanError] = field(default_factory=dict)
+    unreachable: dict[str, ExchangeUnreachableError] = field(default_factory=dict)
+
+
+@dataclass
+class _Course:
+    """How far an inquiry has come: candles, the first one's opening, where the answers end, whether they began at once."""
+
+    candles: int = 0
+    first_at: datetime | None = None
+    reached: datetime | None = None
+    is_answered: bool = False
+
+
+class Loader:
+    """Loads what exchanges answer, all that came together in one transaction."""
+
+    def __init__(self, connection: Connection, exchanges: Exchanges, progress: Progress = lambda text: None) -> None:
+        self._connection, self._exchanges, self._progress = connection, exchanges, progress
+        self._courses: dict[Inquiry, _Course] = defaultdict(_Course)
+        self._told = ""
+        self.loaded = Loaded()
+
+    def load(self, inquiries: Sequence[Inquiry], as_of: datetime) -> Loaded:
+        """Load what is answered; one inquiry that fails does not stop the others.
+
+        Raises psycopg.Error when the server fails; what was committed stays.
+        """
+        preload()
+        names = sorted({inquiry.exchange for inquiry in inquiries})
+        self._tell(f"asking {', '.join(names)}")
+        for came in self._exchanges.ask(inquiries, as_of, lambda: self._progress(self._told)):
+            self._load(came)
+        return self.loaded
+
+    def _load(self, came: Sequence[Answer]) -> None:
+        by_market: dict[Market, list[Answer]] = defaultdict(list)
+        for answer in came:
+            if answer.batch:
+                by_market[answer.batch.market].append(answer)
+        for answers in by_market.values():
+            self._together(answers)
+        for answer in came:
+            if answer.is_last:
+                self._finish(answer)
+
+    def _together(self, answers: Sequence[Answer]) -> None:
+        """One batch of all; where that is refused, one of each inquiry: what is wrong with one does not stop the others."""
+        by_inquiry: dict[Inquiry, list[Batch]] = defaultdict(list)
+        for answer in answers:
+            if answer.batch:
+                by_inquiry[answer.inquiry].append(answer.batch)
+        if len(by_inquiry) > 1:
+            first = next(iter(by_inquiry))
+            since = min(inquiry.since for inquiry in by_inquiry)
+            origin = f"{first.exchange} {len(by_inquiry)} symbols {first.timeframe} since {since.date()}"
+            try:
+                self._promote(by_inquiry, origin)
+            except (GateError, UsageError) as error:
+                event(log, "batch taken apart", logging.WARNING, origin=origin, error=str(error))
+            else:
+                return
+        for inquiry, batches in by_inquiry.items():
+            try:
+                self._promote({inquiry: batches}, inquiry.origin)
+            except TitanError as error:
+                event(log, "batch refused", logging.WARNING, origin=inquiry.origin, error=str(error))
+                self._fail(inquiry, error)
+
+    def _promote(self, by_inquiry: dict[Inquiry, list[Batch]], origin: str) -> None:
+        batches = [batch for came in by_inquiry.values() for batch in came]
+        promote_into(self._connection, join(batches, origin), self.loaded.report)
+        for inquiry, batches in by_inquiry.items():
+            for batch in batches:
+                self._note(inquiry, batch)
+
+    def _note(self, inquiry: Inquiry, batch: Batch) -> None:
+        course, period = self._courses[inquiry], inquiry.period
+        course.candles += len(batch.candles)
+        if batch.observed:
+            course.is_answered |= batch.observed[0] <= inquiry.since
+            course.reached = max(batch.observed[1], course.reached or batch.observed[1])
+        if not len(batch.candles):
+            return
+        first_at = instant(batch.candles["opened_at"].min())
+        course.first_at = min(first_at, course.first_at or first_at)
+        closes = (period.close_of(instant(opened_at)) for opened_at in batch.candles["opened_at"][::-1])
+        if newest := next((closed_at for closed_at in closes if closed_at <= batch.as_of), None):
+            self.loaded.newest[inquiry] = max(newest, self.loaded.newest.get(inquiry, newest))
+        self._tell(f"{inquiry.exchange} {inquiry.symbol}: reached {course.reached or first_at:%Y-%m-%d}")
+
+    def _tell(self, text: str) -> None:
+        self._told = text
+        self._progress(text)
+
+    def _finish(self, answer: Answer) -> None:
+        inquiry, error, course = answer.inquiry, answer.error, self._courses[answer.inquiry]
+        if error is None:
+            if inquiry.is_new:
+                self._tell_of_late_beginning(inquiry, course)
+            return
+        if answer.gone:
+            self.loaded.unreachable[inquiry.exchange] = answer.gone
+        if course.candles:
+            error = SourceError(
+                f"{course.candles:,} candles are loaded, up to {course.reached:%Y-%m-%d %H:%M}, the rest is not: {error}",
+                hint=error.hint,
+            )
+        self._fail(inquiry, error)
+
+    def _tell_of_late_beginning(self, inquiry: Inquiry, course: _Course) -> None:
+        """Say when history begins long after the instant that was asked for, and whether the source has none before."""
+        late = max(LATE_BEGINNING, 2 * inquiry.period.length)
+        if course.first_at is None or course.first_at - inquiry.since <= late:
+            return
+        days = (course.first_at - inquiry.since).days
+        notice = (
+            f"{inquiry.symbol} begins on {course.first_at:%Y-%m-%d}, {days:,} days after the time asked for: "
+            f"{inquiry.exchange} "
+            + (
+                "has none before"
+                if course.is_answered
+                else "did not answer for the time before, as if it gave its newest ones alone"
+            )
+        )
+        for promoted in self.loaded.report.promoted:
+            if inquiry.symbol in promoted.symbols and promoted.timeframe == inquiry.timeframe:
+                promoted.notices.append(notice)
+
+    def _fail(self, inquiry: Inquiry, error: TitanError) -> None:
+        self.loaded.failed.setdefault(inquiry, error)
+        self.loaded.report.failed.append((str(inquiry), error))
+
+
+def load_exchange(
+    connection: Connection,
+    exchange: str,
+    symbols: Sequence[str],
+    timeframe: str,
+    since: datetime,
+    progress: Progress = lambda text: None,
+) -> LoadReport:
+    """Load the candles of an exchange's symbols since an instant; one that fails does not stop others.
+
+    Raises the first one's error when all of them fail and nothing has come.
+    """
+    period = parse_timeframe(timeframe)
+    inquiries = [Inquiry(exchange.lower(), symbol, period.name, since, is_new=True) for symbol in symbols]
+    exchanges = Exchanges()
+    exchanges.source(exchange.lower()).check(symbols, period)
+    loaded = Loader(connection, exchanges, progress).load(inquiries, datetime.now(UTC))
+    if len(loaded.failed) == len(inquiries) and not loaded.report.promoted:
+        raise loaded.failed[inquiries[0]]
+    return loaded.report
+
+
+def _present() -> datetime:
+    return datetime.now(UTC)
