@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ class LocalExchange:
     With a clock, `now`, it has a candle from its close on, or so much later (`lateness`). `skew` is how far that clock is
     ahead of the one that it tells.
 
+    What `trouble` makes of an answer for candles is answered in its place: see `random_trouble`.
+
     It takes `answer_time` seconds to answer, and counts how many requests were under way at once.
 
     It may answer for no more than `window` milliseconds from where it is asked, or its `newest` ones whatever it is asked.
@@ -48,8 +51,10 @@ class LocalExchange:
         self.now: Callable[[], datetime] | None = None
         self.lateness = timedelta(0)
         self.skew = timedelta(0)
+        self.trouble: Callable[[Fault], Fault] | None = None
         self.answer_time = 0.0
         self.requests = 0
+        self.asked: list[tuple[str, int]] = []
         self.most_at_once = 0
         self._at_once = 0
         self.url = ""
@@ -85,6 +90,7 @@ class LocalExchange:
             return Fault(200, json.dumps({"timezone": "UTC", "symbols": [_market(name) for name in self.candles]}).encode())
         if path.endswith("/klines"):
             self.requests += 1
+            self.asked.append((query["symbol"][0], int(query.get("startTime", ["0"])[0])))
             for faults in (self.faults, self.faults_of.get(query["symbol"][0])):
                 if faults and (fault := faults.pop(0)):
                     return fault
@@ -98,7 +104,8 @@ class LocalExchange:
             rows = [row for opened, row in candles if since <= opened <= until][:limit]
             if self.newest:
                 rows = [row for _, row in candles][-self.newest :]
-            return Fault(200, json.dumps(rows).encode())
+            answer = Fault(200, json.dumps(rows).encode())
+            return self.trouble(answer) if self.trouble else answer
         return Fault(404, b'{"code": -1, "msg": "no such page"}')
 
     def ccxt_options(self) -> str:
@@ -120,6 +127,36 @@ def _market(name: str) -> dict[str, Any]:
         "quotePrecision": 8, "quoteAssetPrecision": 8, "isSpotTradingAllowed": True, "isMarginTradingAllowed": False,
         "permissions": ["SPOT"], "permissionSets": [["SPOT"]], "orderTypes": ["LIMIT"], "filters": [],
     }  # fmt: skip
+
+
+def random_trouble(seed: int, rate: float) -> Callable[[Fault], Fault]:
+    """Answers as exchanges give them on a bad day, so often: refusals to serve, no answer, parts of one, one twice, pages of
+    something that stands between.
+    """
+    chance, turn = random.Random(seed), threading.Lock()
+
+    def trouble(answer: Fault) -> Fault:
+        with turn:
+            if chance.random() >= rate:
+                return answer
+            rows = json.loads(answer.body)
+            return chance.choice(
+                [
+                    Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "1"}),
+                    Fault(503, b"busy"),
+                    Fault(502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"}),
+                    Fault(200, b"<html>Just a moment...</html>", {"Content-Type": "text/html"}),
+                    Fault(0, b""),
+                    Fault(200, answer.body[: len(answer.body) // 2], is_truncated=True),
+                    Fault(200, answer.body[: len(answer.body) // 2]),
+                    Fault(200, json.dumps([*rows, *rows]).encode()),
+                    Fault(200, json.dumps(rows[: len(rows) // 2]).encode()),
+                    Fault(200, b"[]"),
+                    Fault(200, b"null"),
+                ]
+            )
+
+    return trouble
 
 
 @contextmanager

@@ -56,7 +56,8 @@ ranged as (
             when observed.observed @> series.asked_from - interval '1 microsecond' then series.asked_from
             else landed.first_opened_at
         end as from_at
-    from unnest(%(symbols)s::text[], %(asked_from)s::timestamptz[], %(asked_until)s::timestamptz[])
+    from
+        unnest(%(symbols)s::text[], %(asked_from)s::timestamptz[], %(asked_until)s::timestamptz[])
         with ordinality as series (symbol, asked_from, asked_until, number)
     left join landed on series.number - 1 = landed.series
     left join raw.instrument as instrument

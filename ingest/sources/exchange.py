@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -123,6 +124,28 @@ class ExchangeSource:
                 f"{self._id} has no {timeframe.name} candles",
                 hint=f"it has {', '.join(self._exchange.timeframes or {})}",
             )
+
+    def find(self, names: Sequence[str]) -> list[str]:
+        """The symbols that names mean: patterns with * and ? every market with candles that they fit, others themselves.
+
+        Raises UsageError for a pattern that fits none.
+        """
+        found: dict[str, None] = {}
+        for name in (name.strip() for name in names if name.strip()):
+            if not set("*?") & set(name):
+                found[name] = None
+                continue
+            fitting = [symbol for symbol in self._markets if fnmatchcase(symbol, name) and self._has_candles(symbol)]
+            if not fitting:
+                raise UsageError(
+                    f"{self._id} has no market like {name!r}",
+                    hint="spot is written BASE/QUOTE, perpetuals BASE/QUOTE:SETTLE",
+                )
+            found |= dict.fromkeys(sorted(fitting))
+        return list(found)
+
+    def _has_candles(self, symbol: str) -> bool:
+        return str(self._markets[symbol].get("type")) in _MARKET_TYPES
 
     def ask(self, inquiry: Inquiry, as_of: datetime) -> Iterator[Batch]:
         """The candles of an inquiry that were finished `as_of` this clock, as they come: a batch a page.

@@ -53,7 +53,7 @@ def load_file(
 @app.command("exchange")
 def load_exchange_command(
     exchange: Annotated[str, typer.Argument(help="ccxt's name of the exchange, e.g. binance.")],
-    symbols: Annotated[str, typer.Option(help="One or more, separated by commas: BTC/USDT,ETH/USDT.")],
+    symbols: Annotated[str, typer.Option(help="One or more, separated by commas, or patterns: BTC/USDT,*/EUR.")],
     since: Annotated[str, typer.Option(help="Date or time, UTC, of the first candle.")],
     timeframe: Annotated[str, typer.Option(help="E.g. 1m, 1h, 1D.")] = "1D",
     refreshes: Refreshes = False,
@@ -141,7 +141,7 @@ def _finish_load(report: Any, refreshes: bool, as_json: bool) -> None:
         output.show_load(report)
     refreshed = refresh_models(is_full=False) if refreshes and report.promoted else None
     if as_json:
-        batches = [{**vars(batch), "examples": [vars(row) for row in batch.examples]} for batch in report.promoted]
+        batches = [output.batch_data(batch) for batch in report.promoted]
         failed = [{"origin": origin, "error": str(error)} for origin, error in report.failed]
         told = {} if refreshed is None else {"refreshed": as_data(refreshed)}
         print(json.dumps({"promoted": batches, "failed": failed, "remarks": report.remarks, **told}, default=str))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from titan.cli import backtest, db, gate, load, output, quarantine, refresh, run, status, storage, strategy
+from titan.cli import backfill, backtest, db, gate, load, output, quarantine, refresh, run, status, storage, strategy
 from titan.core.errors import ExitCode, TitanError
 from titan.core.log import configure, is_json, log
 
@@ -28,6 +28,7 @@ for name, group in {
 }.items():  # fmt: skip
     app.add_typer(group.app, name=name)
 _COMMANDS: dict[str, Callable[..., None]] = {
+    "backfill": backfill.backfill_command,
     "delete": load.delete_command,
     "refresh": refresh.refresh_command,
     "build": refresh.build_command,

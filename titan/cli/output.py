@@ -116,6 +116,12 @@ def _text(value: Any, name: str) -> str:
     return str(value)
 
 
+def batch_data(batch: Promoted) -> dict[str, Any]:
+    """What became of a batch, for a program."""
+    told = {name: value for name, value in vars(batch).items() if name != "earlier_batch_ids"}
+    return {**told, "batch_ids": batch.batch_ids, "examples": [vars(row) for row in batch.examples]}
+
+
 def show_load(report: LoadReport) -> None:
     """What a load did, a line or two for each batch."""
     for batch in report.promoted:

@@ -13,7 +13,7 @@ from titan.core.errors import ExitCode
 
 
 def status_command(as_json: Json = False) -> None:
-    """Show every series, what is in quarantine, and which models are behind.
+    """Show every series, what is in quarantine, which models are behind, and which exchanges are left alone.
 
     Example: titan status --json | jq .series
     """
@@ -25,6 +25,7 @@ def status_command(as_json: Json = False) -> None:
             "series": status.series(connection),
             "quarantine": count_by_reason(connection),
             "behind": status.behind(connection),
+            "left_alone": status.left_alone(connection),
         }
     if as_json:
         print(json.dumps(found, default=str))
@@ -32,7 +33,12 @@ def status_command(as_json: Json = False) -> None:
     if not found["series"]:
         output.out.print("no candles yet: titan load file, exchange or synthetic")
     output.tables(
-        {"": found["series"], "quarantine": found["quarantine"], "behind: titan refresh": found["behind"]},
+        {
+            "": found["series"],
+            "quarantine": found["quarantine"],
+            "behind: titan refresh": found["behind"],
+            "exchanges that did not answer": found["left_alone"],
+        },
         spare=("refreshed_at", "observed_until", "is_base", "missing", "first_at", "market"),
     )
 

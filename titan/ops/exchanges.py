@@ -20,6 +20,7 @@ from titan.core.database import Connection
 from titan.core.errors import GateError, SourceError, TitanError, UsageError
 from titan.core.log import Progress, event
 from titan.core.timeframes import parse_timeframe
+from titan.ops.circuits import note, open_circuits
 from titan.ops.loads import LoadReport, promote_into
 
 log = logging.getLogger("titan.exchanges")
@@ -67,7 +68,7 @@ class Exchanges:
         attempts: int = ATTEMPTS,
     ) -> None:
         self._sleep, self._attempts = sleep, attempts
-        self.now = now or _present
+        self.now = now or present
         self._open: dict[str, tuple[ExchangeSource, float]] = {}
 
     def source(self, exchange: str) -> ExchangeSource:
@@ -232,29 +233,40 @@ class _Crew:
 class Loaded:
     """What came of inquiries: the report, the close of the newest finished candle of each, and what failed, by inquiry.
 
-    Of an exchange that could not be reached the error is kept, too.
+    Of an exchange that could not be reached the error is kept, too. candles: how many have come; reached: how far each
+    inquiry is; answered: those that are answered to their end.
     """
 
     report: LoadReport = field(default_factory=LoadReport)
     newest: dict[Inquiry, datetime] = field(default_factory=dict)
     failed: dict[Inquiry, TitanError] = field(default_factory=dict)
     unreachable: dict[str, ExchangeUnreachableError] = field(default_factory=dict)
+    candles: int = 0
+    reached: dict[Inquiry, datetime] = field(default_factory=dict)
+    answered: set[Inquiry] = field(default_factory=set)
 
 
 @dataclass
 class _Course:
-    """How far an inquiry has come: candles, the first one's opening, where the answers end, whether they began at once."""
+    """What came of an inquiry: candles, the first one's opening, and whether the answers begin where it does."""
 
     candles: int = 0
     first_at: datetime | None = None
-    reached: datetime | None = None
     is_answered: bool = False
 
 
 class Loader:
     """Loads what exchanges answer, all that came together in one transaction."""
 
-    def __init__(self, connection: Connection, exchanges: Exchanges, progress: Progress = lambda text: None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        exchanges: Exchanges,
+        progress: Progress = lambda text: None,
+        *,
+        is_insistent: bool = False,
+    ) -> None:
+        self._is_insistent = is_insistent
         self._connection, self._exchanges, self._progress = connection, exchanges, progress
         self._courses: dict[Inquiry, _Course] = defaultdict(_Course)
         self._told = ""
@@ -263,13 +275,28 @@ class Loader:
     def load(self, inquiries: Sequence[Inquiry], as_of: datetime) -> Loaded:
         """Load what is answered; one inquiry that fails does not stop the others.
 
-        Raises psycopg.Error when the server fails; what was committed stays.
+        An exchange that did not answer a moment ago is not asked, unless who loads is insistent and the exchange has not
+        asked to be left alone. Raises psycopg.Error when the server fails; what was committed stays.
         """
         preload()
-        names = sorted({inquiry.exchange for inquiry in inquiries})
+        circuits = open_circuits(self._connection)
+        closed = {name: one for name, one in circuits.items() if one.retry_at <= self._exchanges.now()}
+        gone = {
+            name: one.error()
+            for name, one in circuits.items()
+            if name not in closed and (one.is_asked_for or not self._is_insistent)
+        }
+        for inquiry in inquiries:
+            if error := gone.get(inquiry.exchange):
+                self._finish(Answer(inquiry, error=error, gone=error))
+        asked = [inquiry for inquiry in inquiries if inquiry.exchange not in gone]
+        names = sorted({inquiry.exchange for inquiry in asked})
         self._tell(f"asking {', '.join(names)}")
-        for came in self._exchanges.ask(inquiries, as_of, lambda: self._progress(self._told)):
+        for came in self._exchanges.ask(asked, as_of, lambda: self._progress(self._told)):
             self._load(came)
+        lost = {name: error for name, error in self.loaded.unreachable.items() if name not in gone}
+        if lost or any(name in circuits for name in names):
+            note(self._connection, self._exchanges.now(), lost, [name for name in names if name not in lost])
         return self.loaded
 
     def _load(self, came: Sequence[Answer]) -> None:
@@ -316,9 +343,10 @@ class Loader:
     def _note(self, inquiry: Inquiry, batch: Batch) -> None:
         course, period = self._courses[inquiry], inquiry.period
         course.candles += len(batch.candles)
+        self.loaded.candles += len(batch.candles)
         if batch.observed:
             course.is_answered |= batch.observed[0] <= inquiry.since
-            course.reached = max(batch.observed[1], course.reached or batch.observed[1])
+            self.loaded.reached[inquiry] = max(batch.observed[1], self.loaded.reached.get(inquiry, batch.observed[1]))
         if not len(batch.candles):
             return
         first_at = instant(batch.candles["opened_at"].min())
@@ -326,7 +354,7 @@ class Loader:
         closes = (period.close_of(instant(opened_at)) for opened_at in batch.candles["opened_at"][::-1])
         if newest := next((closed_at for closed_at in closes if closed_at <= batch.as_of), None):
             self.loaded.newest[inquiry] = max(newest, self.loaded.newest.get(inquiry, newest))
-        self._tell(f"{inquiry.exchange} {inquiry.symbol}: reached {course.reached or first_at:%Y-%m-%d}")
+        self._tell(f"{inquiry.exchange} {inquiry.symbol}: reached {self.loaded.reached.get(inquiry, first_at):%Y-%m-%d}")
 
     def _tell(self, text: str) -> None:
         self._told = text
@@ -335,14 +363,17 @@ class Loader:
     def _finish(self, answer: Answer) -> None:
         inquiry, error, course = answer.inquiry, answer.error, self._courses[answer.inquiry]
         if error is None:
+            if inquiry not in self.loaded.failed:
+                self.loaded.answered.add(inquiry)
             if inquiry.is_new:
                 self._tell_of_late_beginning(inquiry, course)
             return
         if answer.gone:
             self.loaded.unreachable[inquiry.exchange] = answer.gone
         if course.candles:
+            reached = self.loaded.reached.get(inquiry, inquiry.since)
             error = SourceError(
-                f"{course.candles:,} candles are loaded, up to {course.reached:%Y-%m-%d %H:%M}, the rest is not: {error}",
+                f"{course.candles:,} candles are loaded, up to {reached:%Y-%m-%d %H:%M}, the rest is not: {error}",
                 hint=error.hint,
             )
         self._fail(inquiry, error)
@@ -379,19 +410,22 @@ def load_exchange(
     since: datetime,
     progress: Progress = lambda text: None,
 ) -> LoadReport:
-    """Load the candles of an exchange's symbols since an instant; one that fails does not stop others.
+    """Load the candles of an exchange's symbols, or patterns of them, since an instant; one that fails does not stop others.
 
     Raises the first one's error when all of them fail and nothing has come.
     """
     period = parse_timeframe(timeframe)
-    inquiries = [Inquiry(exchange.lower(), symbol, period.name, since, is_new=True) for symbol in symbols]
     exchanges = Exchanges()
-    exchanges.source(exchange.lower()).check(symbols, period)
-    loaded = Loader(connection, exchanges, progress).load(inquiries, datetime.now(UTC))
+    source = exchanges.source(exchange.lower())
+    found = source.find(symbols)
+    source.check(found, period)
+    inquiries = [Inquiry(exchange.lower(), symbol, period.name, since, is_new=True) for symbol in found]
+    loaded = Loader(connection, exchanges, progress, is_insistent=True).load(inquiries, exchanges.now())
     if len(loaded.failed) == len(inquiries) and not loaded.report.promoted:
         raise loaded.failed[inquiries[0]]
     return loaded.report
 
 
-def _present() -> datetime:
+def present() -> datetime:
+    """The present instant, by the clock of this machine."""
     return datetime.now(UTC)

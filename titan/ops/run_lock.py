@@ -1,10 +1,11 @@
-"""One run at a time, and one watch: a lock of the database's own, which ends with the connection, and the record of what the
-run does.
+"""One run at a time, one watch and one backfill: a lock of the database's own, which ends with the connection, and the
+record of what the run does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -13,10 +14,15 @@ import psycopg
 
 from titan.core.correlation import run_id
 from titan.core.database import Connection, connect
-from titan.core.errors import BusyError
+from titan.core.errors import BusyError, TitanError
 from titan.core.locks import lock
+from titan.core.log import event
+
+log = logging.getLogger("titan.run_lock")
 
 _POLL_SECONDS = 1.0
+
+LockName = Literal["run", "watch", "backfill"]
 
 
 class RunLock:
@@ -25,7 +31,7 @@ class RunLock:
     One is in a transaction for as long as it holds the lock; the other one records.
     """
 
-    def __init__(self, command: str, lock: Literal["run", "watch"] = "run") -> None:
+    def __init__(self, command: str, lock: LockName = "run") -> None:
         self._command, self._lock = command, lock
         self._holder: Connection | None = None
         self._recorder: Connection | None = None
@@ -68,6 +74,17 @@ class RunLock:
         cursor = self.acquire().execute(query.encode(), parameters)
         return cursor.fetchone() if cursor.description else None
 
+    def record_end(self, outcome: str) -> None:
+        """Say in ops.run how it ended; a server that is away by then does not hear of it."""
+        try:
+            self.execute(
+                "update ops.run set finished_at = clock_timestamp(), outcome = %(outcome)s where run_id = %(run_id)s",
+                outcome=outcome,
+                run_id=run_id(),
+            )
+        except (TitanError, psycopg.Error) as error:
+            event(log, "end not recorded", logging.WARNING, error=str(error))
+
     def close(self) -> None:
         """Let go."""
         for connection in (self._holder, self._recorder):
@@ -76,11 +93,12 @@ class RunLock:
         self._holder = self._recorder = None
 
 
-def _told_holder(connection: Connection, lock: str) -> str:
+def _told_holder(connection: Connection, lock: LockName) -> str:
     row = connection.execute(
         """
         select command, run_id, date_trunc('second', started_at) from ops.run
-        where finished_at is null and (command = 'watch') = (%s = 'watch') order by started_at desc limit 1
+        where finished_at is null and case when command in ('watch', 'backfill') then command else 'run' end = %s
+        order by started_at desc limit 1
         """,
         (lock,),
     ).fetchone()
@@ -99,9 +117,9 @@ def _is_alive(connection: Connection | None) -> bool:
 
 
 @contextlib.contextmanager
-def held(command: str, wait_seconds: float = 0) -> Iterator[RunLock]:
+def held(command: str, wait_seconds: float = 0, lock: LockName = "run") -> Iterator[RunLock]:
     """Hold the lock until the block ends. Raises BusyError when another run has it."""
-    ours = RunLock(command)
+    ours = RunLock(command, lock)
     ours.acquire(wait_seconds)
     try:
         yield ours

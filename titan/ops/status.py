@@ -57,6 +57,13 @@ def behind(connection: Connection) -> list[dict[str, Any]]:
     return _rows(connection, _BEHIND)
 
 
+def left_alone(connection: Connection) -> list[dict[str, Any]]:
+    """One row per exchange that did not answer when it was asked last, and when it is asked again."""
+    return _rows(
+        connection, "select exchange, failures, retry_at, failed_at, reason from ops.circuit_breaker order by exchange"
+    )
+
+
 def summary(connection: Connection) -> list[dict[str, Any]]:
     """The mart that a newcomer queries first."""
     return _rows(

@@ -59,10 +59,11 @@ class Series:
         return " ".join(self.key)
 
 
-def subscribed(connection: Connection) -> list[Series]:
+def subscribed(connection: Connection, as_of: datetime) -> list[Series]:
     """Every active series of config.subscription, by exchange, timeframe and symbol."""
+    names = {"catch_up": CATCH_UP, "as_of": as_of}
     with connection.transaction(), connection.cursor(row_factory=class_row(Series)) as cursor:
-        return cursor.execute(statement("titan.ops.sql", "subscriptions"), {"catch_up": CATCH_UP}).fetchall()
+        return cursor.execute(statement("titan.ops.sql", "subscriptions"), names).fetchall()
 
 
 def load_subscriptions(connection: Connection, progress: Progress = lambda text: None) -> LoadReport:
@@ -70,10 +71,11 @@ def load_subscriptions(connection: Connection, progress: Progress = lambda text:
 
     Raises ExchangeUnreachableError when no exchange at all can be reached.
     """
-    series = subscribed(connection)
+    now = datetime.now(UTC)
+    series = subscribed(connection, now)
     if not series:
         return LoadReport(remarks=[NOTHING])
-    loaded = Loader(connection, Exchanges(), progress).load(inquiries(series), datetime.now(UTC))
+    loaded = Loader(connection, Exchanges(), progress).load(inquiries(series), now)
     if loaded.unreachable and not loaded.report.promoted:
         raise next(iter(loaded.unreachable.values()))
     return loaded.report

@@ -18,12 +18,11 @@ from typing import Any, Protocol
 
 import psycopg
 
-from ingest.sources.calls import RateLimitedError
 from ingest.sources.limits import Backoff
-from titan.core.correlation import run_id
 from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.core.log import event
+from titan.ops.circuits import Circuit, open_circuits
 from titan.ops.exchanges import Exchanges, Loaded, Loader
 from titan.ops.project import project_files
 from titan.ops.refresh import Build, Refreshed, build_by_dbt, refresh
@@ -216,7 +215,7 @@ class Watch:
         self._exchanges = Exchanges(clock.sleep, clock.now)
         self._delays = Delays()
         self._paces: dict[tuple[str, str, str], _Pace] = {}
-        self._pauses: dict[str, tuple[Backoff, datetime]] = {}
+        self._circuits: dict[str, Circuit] = {}
         self._builds = _PatientBuild(clock, build or build_by_dbt(lambda text: clock.check()))
         self._lock = RunLock("watch", "watch")
         self._connection: Connection | None = None
@@ -249,14 +248,7 @@ class Watch:
             self._end(outcome)
 
     def _end(self, outcome: str) -> None:
-        try:
-            self._lock.execute(
-                "update ops.run set finished_at = clock_timestamp(), outcome = %(outcome)s where run_id = %(run_id)s",
-                outcome=outcome,
-                run_id=run_id(),
-            )
-        except (TitanError, psycopg.Error) as error:
-            event(log, "end not recorded", logging.WARNING, error=str(error))
+        self._lock.record_end(outcome)
         self._lock.close()
         if self._connection is not None:
             self._connection.close()
@@ -266,7 +258,8 @@ class Watch:
         cycle = Cycle(self.cycles + 1, self._clock.now())
         try:
             connection = self._connected()
-            series = subscribed(connection)
+            series = subscribed(connection, cycle.at)
+            self._circuits = open_circuits(connection)
             self._meet(series, cycle)
             if due := [one for one in series if self._is_due(one, cycle.at)]:
                 self._load(connection, due, cycle)
@@ -302,12 +295,15 @@ class Watch:
         self._has_told_of_nothing = not series
 
     def _is_due(self, series: Series, now: datetime) -> bool:
-        _, until = self._pauses.get(series.exchange, (None, now))
-        return until <= now and self._paces[series.key].next_at <= now
+        circuit = self._circuits.get(series.exchange)
+        return (circuit is None or circuit.retry_at <= now) and self._paces[series.key].next_at <= now
 
     def _next_at(self, series: Sequence[Series], cycle: Cycle) -> datetime:
         wanted = [
-            max(self._paces[one.key].next_at, self._pauses[one.exchange][1] if one.exchange in self._pauses else cycle.at)
+            max(
+                self._paces[one.key].next_at,
+                self._circuits[one.exchange].retry_at if one.exchange in self._circuits else cycle.at,
+            )
             for one in series
         ]
         return min([*wanted, cycle.at + timedelta(seconds=TICK)])
@@ -335,7 +331,7 @@ class Watch:
                 cycle.fresh[answer.series.timeframe] = min(fresh, answer.newest)
         for one, error in failed.items():
             self._put_off(one, error, loaded, cycle.at)
-        self._pause(due, loaded, cycle.at)
+        self._circuits = open_circuits(connection)
         self._delays.keep(connection)
 
     def _answer(self, series: Series, newest: datetime | None, now: datetime) -> _Answer:
@@ -365,20 +361,6 @@ class Watch:
             self._exchanges.forget(series.exchange)
         if series.exchange not in loaded.unreachable:  # the exchange answers: it is this one that it does not serve
             pace.next_at = now + timedelta(seconds=pace.refused.next())
-
-    def _pause(self, due: Sequence[Series], loaded: Loaded, now: datetime) -> None:
-        """Leave exchanges alone that cannot be reached, for as long as they ask to, or twice as long each time."""
-        for exchange in {one.exchange for one in due}:
-            error = loaded.unreachable.get(exchange)
-            if error is None:
-                self._pauses.pop(exchange, None)
-                continue
-            backoff, _ = self._pauses.get(exchange, (Backoff(1, LONGEST_PAUSE), now))
-            wait = backoff.next()
-            if isinstance(error, RateLimitedError):
-                wait = max(wait, LONGEST_PAUSE if error.seconds is None else error.seconds)
-            self._pauses[exchange] = backoff, self._clock.now() + timedelta(seconds=wait)
-            event(log, "exchange left alone", logging.WARNING, exchange=exchange, seconds=round(wait, 1), error=str(error))
 
     # --- refreshing -------------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,14 @@ select
     subscription.exchange,
     subscription.symbol,
     subscription.timeframe,
-    subscription.since::timestamp at time zone 'UTC' as since,
+    wanted.since,
     greatest(least(last_candle.closed_at, reached.reached), reached.reached - %(catch_up)s::interval) as reached
 from config.subscription as subscription
+cross join
+    coalesce(
+        subscription.since::timestamp at time zone 'UTC',
+        config.history_begins(subscription.exchange, subscription.timeframe, %(as_of)s::timestamptz)
+    ) as wanted (since)
 left join raw.instrument as instrument
     on
         subscription.exchange = instrument.exchange
@@ -19,7 +24,7 @@ left join lateral (
     where
         observed.instrument_id = instrument.instrument_id
         and observed.timeframe = subscription.timeframe
-        and stretch.asked @> subscription.since::timestamp at time zone 'UTC'
+        and stretch.asked @> wanted.since
 ) as reached on true
 left join lateral (
     select ohlcv.closed_at
