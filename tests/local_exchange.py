@@ -160,9 +160,9 @@ def random_trouble(seed: int, rate: float) -> Callable[[Fault], Fault]:
 
 
 @contextmanager
-def local_exchange() -> Iterator[LocalExchange]:
-    """Serve the exchange on a free port of loopback until the block ends."""
-    exchange = LocalExchange()
+def local_exchange(served: LocalExchange | None = None) -> Iterator[LocalExchange]:
+    """Serve the exchange, or a new one, on a free port of loopback until the block ends."""
+    exchange = served or LocalExchange()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -44,7 +44,7 @@ __all__ = ["ExchangeSource", "ExchangeUnreachableError", "Inquiry", "RateLimited
 PAGE_LIMIT = 1000
 TIMEOUT_MS = 10_000
 wait = time.sleep  # between attempts
-ANSWER_TIME = 0.3  # seconds that an answer may take for an exchange to be asked as often as it allows
+ANSWER_TIME = 0.75  # seconds that an answer may take for an exchange to be asked as often as it allows
 LARGEST_CREW = 16
 _MARKET_TYPES = {"spot": "spot", "swap": "perpetual", "future": "future"}
 
@@ -109,8 +109,7 @@ class ExchangeSource:
 
     def close(self) -> None:
         """Let go of its connections."""
-        if self._exchange.session is not None:
-            self._exchange.session.close()
+        self._exchange.session.close()
 
     def check(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
         """Raise UsageError for a symbol or a timeframe that the exchange does not have."""
@@ -219,6 +218,7 @@ class ExchangeSource:
 
 def _open(exchange_id: str) -> Any:
     import ccxt  # a second of start-up that no other command should pay
+    from requests.adapters import HTTPAdapter
 
     if exchange_id not in ccxt.exchanges:
         raise UsageError(f"unknown exchange {exchange_id!r}", hint="its name as ccxt has it, e.g. binance or coinbase")
@@ -232,6 +232,8 @@ def _open(exchange_id: str) -> Any:
     exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options})
     if not exchange.has.get("fetchOHLCV"):
         raise UsageError(f"{exchange_id} offers no candles")
+    for scheme in ("http://", "https://"):
+        exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=LARGEST_CREW))
     fields = _EXTRA_FIELDS.get(exchange_id, ())
 
     # ccxt's own function also drops what was not asked for; but that an exchange answers something else has to be seen.
@@ -260,7 +262,10 @@ def _read_rows(rows: list[Row]) -> list[Row]:
         raise ValueError("rows of other lengths than candles have")
     if rows and not any(is_time(row[0], _now()) for row in rows):
         raise ValueError(f"no candle opens at {rows[0][0]!r}")
-    _candles([[0, *row[1:]] for row in rows])
+    for row in rows:
+        for value in row[1:]:
+            if value is not None:
+                float(value)
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from tests.bench import backtest, bars, features, gate, promotion, refresh, watch
+from tests.bench import backfill, backtest, bars, features, gate, promotion, refresh, watch
 from tests.servers import temporary_server
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "bars": bars.main,
     "refresh": refresh.main,
     "watch": watch.main,
+    "backfill": backfill.main,
     "features": features.main,
     "backtest": backtest.main,
 }

@@ -31,7 +31,7 @@ MARKETS_AGE = 6 * 3600  # seconds after which a long-lived process reads an exch
 # a process that is killed loses no more, and what arrives together makes one batch.
 LINGER = 1.0  # seconds
 MOST_CANDLES = 50_000
-MOST_WAITING = 256  # answers that wait to be loaded, until those who ask wait, too
+MOST_WAITING = 64  # answers that wait to be loaded, until those who ask wait, too
 # History that begins later than this, and than two periods, after the instant asked for is said to begin late.
 LATE_BEGINNING = timedelta(days=1)
 

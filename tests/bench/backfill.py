@@ -1,0 +1,102 @@
+"""A backfill of minutes from an exchange with Binance's limit: how much of it is used, and never more."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import time
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
+
+from tests.local_exchange import Fault, LocalExchange, local_exchange
+from tests.warehouse import create_database, use_database
+from titan.core.database import connect
+from titan.ops.backfill import Wanted, backfill
+from titan.server.migrate import migrate
+
+SYMBOLS = 20
+DAYS = 90
+ANSWER_TIME = 0.1  # seconds, as it is from one continent to another
+LIMIT = 50  # requests a second: 6,000 of weight a minute, of which a page of candles costs 2
+WINDOW = 10  # seconds, in which no more than so many are answered
+DATABASE = "bench_backfill"
+
+
+class LimitedExchange(LocalExchange):
+    """Minutes of many symbols, pages of which are cut out of one text; more than the limit is answered by 429."""
+
+    def __init__(self, begins: datetime) -> None:
+        super().__init__()
+        self._begins = int(begins.timestamp() * 1000)
+        self._times: deque[float] = deque()
+        self.refused = 0
+        closes = [f"{100 + at % 97}.5" for at in range(DAYS * 1440)]
+        rows = [self._begins + at * 60_000 for at in range(DAYS * 1440)]
+        self._rows = [
+            json.dumps([at, close, close, close, close, "2.5", at + 59_999, "99.5", 7, "1", "1", "0"]).encode()
+            for at, close in zip(rows, closes, strict=True)
+        ]
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> Fault:
+        if not path.endswith("/klines"):
+            return super().answer(path, query)
+        self.requests += 1
+        now = time.monotonic()
+        while self._times and self._times[0] < now - WINDOW:
+            self._times.popleft()
+        self._times.append(now)
+        if len(self._times) > LIMIT * WINDOW:
+            self.refused += 1
+            return Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "10"})
+        first = max(-(-(int(query["startTime"][0]) - self._begins) // 60_000), 0)
+        return Fault(200, b"[" + b",".join(self._rows[first : first + int(query["limit"][0])]) + b"]")
+
+
+def _serve(pipe: Pipe, begins: datetime) -> None:
+    exchange = LimitedExchange(begins)
+    exchange.answer_time = ANSWER_TIME
+    for number in range(SYMBOLS):
+        exchange.candles[f"A{number:02}USDT"] = {}
+    with local_exchange(exchange):
+        pipe.send(exchange.ccxt_options())
+        pipe.recv()
+        pipe.send((exchange.requests, exchange.refused))
+
+
+def main() -> None:
+    """Print what came, how fast, and how much of the limit that is."""
+    create_database(DATABASE)
+    use_database(DATABASE)
+    migrate()
+    begins = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, begins), daemon=True)
+    server.start()
+    os.environ["TITAN_CCXT_BINANCE"] = json.dumps({**json.loads(ours.recv()), "rateLimit": 50})
+    wanted = [Wanted("binance", f"A{number:02}/USDT", "1m", begins) for number in range(SYMBOLS)]
+    with connect() as connection:
+        begun = time.perf_counter()
+        done = backfill(connection, wanted)
+        seconds = time.perf_counter() - begun
+    ours.send(None)
+    requests, refused = ours.recv()
+    server.join()
+    assert not done.failed, done.failed
+    (promoted,) = done.report.promoted
+    print(f"a backfill of {SYMBOLS} series of {DAYS} days of minutes, where {LIMIT} requests a second are allowed")
+    print(
+        f"  {promoted.inserted:,} candles in {seconds:.1f} s, {promoted.inserted / seconds:,.0f} a second, in "
+        f"{len(promoted.batch_ids)} batches; {requests:,} requests, {requests / seconds:.1f} a second: "
+        f"{requests / seconds / LIMIT:.0%} of the limit, {refused} of them refused; {_memory() / 1e6:.0f} MB",
+        flush=True,
+    )
+
+
+def _memory() -> int:
+    pages: Any = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
