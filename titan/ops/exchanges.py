@@ -136,7 +136,7 @@ def _came(answers: Queue[Answer | BaseException], pending: int, check: Check) ->
 
 
 class _Crew:
-    """Threads that ask one exchange, each one inquiry after the other, until none is left."""
+    """Threads that ask one exchange until all inquiries are answered."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class _Crew:
     ) -> None:
         self._exchanges, self._exchange, self._as_of = exchanges, exchange, as_of
         self._put, self._over = put, over
-        self._todo = deque(inquiries)
+        self._todo = deque((inquiry, self._batches(inquiry)) for inquiry in inquiries)
         self._opening = Lock()
         self._gone: ExchangeUnreachableError | None = None
 
@@ -182,30 +182,34 @@ class _Crew:
             return self._exchanges.source(self._exchange)
 
     def _work(self) -> None:
+        """A page of each inquiry in turn, so that all come to their end together and the crew stays whole until then."""
         while not self._over.is_set():
             try:
-                inquiry = self._todo.popleft()
+                inquiry, batches = self._todo.popleft()
             except IndexError:
                 return
-            error = self._gone or self._asked(inquiry)
-            self._put(Answer(inquiry, error=error, gone=self._gone))
+            answer = self._answer(inquiry, batches)
+            self._put(answer)
+            if not answer.is_last:
+                self._todo.append((inquiry, batches))
 
-    def _asked(self, inquiry: Inquiry) -> TitanError | None:
-        """Put what the exchange answers; returns why there is no more of it."""
+    def _answer(self, inquiry: Inquiry, batches: Iterator[Batch]) -> Answer:
+        if self._gone:
+            return Answer(inquiry, error=self._gone, gone=self._gone)
+        try:
+            return Answer(inquiry, next(batches, None))
+        except TitanError as error:
+            return Answer(inquiry, error=error, gone=self._gone)
+
+    def _batches(self, inquiry: Inquiry) -> Iterator[Batch]:
         source = None
         try:
             source = self._source()
             source.check([inquiry.symbol], inquiry.period)
-            for batch in source.ask(inquiry, self._as_of):
-                self._put(Answer(inquiry, batch))
-                if self._over.is_set():
-                    return None
+            yield from source.ask(inquiry, self._as_of)
         except ExchangeUnreachableError as error:
             self._lose(source, error)
-            return error
-        except TitanError as error:
-            return error
-        return None
+            raise
 
     def _lose(self, source: ExchangeSource | None, error: ExchangeUnreachableError) -> None:
         """Ask no more of an exchange that cannot be opened anew, or asks to be left alone.
