@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import random
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,6 +37,8 @@ class LocalExchange:
     With a clock, `now`, it has a candle from its close on, or so much later (`lateness`). `skew` is how far that clock is
     ahead of the one that it tells.
 
+    Below /archive it has the files of `archived` months, with their checksums; those of `spoilt` ones are others'.
+
     What `trouble` makes of an answer for candles is answered in its place: see `random_trouble`.
 
     It takes `answer_time` seconds to answer, and counts how many requests were under way at once.
@@ -51,6 +56,8 @@ class LocalExchange:
         self.now: Callable[[], datetime] | None = None
         self.lateness = timedelta(0)
         self.skew = timedelta(0)
+        self.archived: set[str] = set()
+        self.spoilt: set[str] = set()
         self.trouble: Callable[[Fault], Fault] | None = None
         self.answer_time = 0.0
         self.requests = 0
@@ -66,7 +73,8 @@ class LocalExchange:
             opened = start + at * STEPS[interval]
             price = f"{close:.8f}"
             self.candles.setdefault(symbol, {})[opened] = [
-                opened, price, price, price, price, "2.5", opened + STEPS[interval] - 1, "99.5", 7, "1", "1", "0",
+                opened, price, price, price, price, "2.5", opened + STEPS[interval] - 1, f"{2.5 * close:.8f}", 7,
+                "1", price, "0",
             ]  # fmt: skip
 
     @contextmanager
@@ -106,7 +114,31 @@ class LocalExchange:
                 rows = [row for _, row in candles][-self.newest :]
             answer = Fault(200, json.dumps(rows).encode())
             return self.trouble(answer) if self.trouble else answer
+        if "/archive/" in path:
+            return self._archive(path.rpartition("/")[2])
         return Fault(404, b'{"code": -1, "msg": "no such page"}')
+
+    def _archive(self, name: str) -> Fault:
+        """The candles of a month, packed as Binance packs them; of 2025 and later their times are in microseconds."""
+        name, is_checksum = name.removesuffix(".CHECKSUM"), name.endswith(".CHECKSUM")
+        if name not in self.archived:
+            return Fault(404, b"NoSuchKey")
+        symbol, _, year, month = name.removesuffix(".zip").split("-")
+        unit = 1000 if int(year) >= 2025 else 1
+        rows = [
+            [row[0] * unit, *row[1:6], row[6] * unit + unit - 1, *row[7:]]
+            for at, row in sorted(self.candles[symbol].items())
+            if f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m}" == f"{year}-{month}"
+        ]
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+            member = zipfile.ZipInfo(name.replace(".zip", ".csv"))
+            file.writestr(member, "\n".join(",".join(map(str, row)) for row in rows))
+        data = packed.getvalue()
+        told = hashlib.sha256(b"other" if name in self.spoilt else data).hexdigest()
+        return Fault(
+            200, f"{told}  {name}\n".encode() if is_checksum else data, {"Content-Type": "application/octet-stream"}
+        )
 
     def ccxt_options(self) -> str:
         """What makes ccxt's binance talk to this one."""

@@ -143,6 +143,12 @@ class ExchangeSource:
             found |= dict.fromkeys(sorted(fitting))
         return list(found)
 
+    def own_name(self, symbol: str) -> str:
+        """What the exchange itself calls a market, e.g. BTCUSDT. Raises UsageError for one that it does not have."""
+        if symbol not in self._markets:
+            raise UsageError(f"{self._id} has no market {symbol}")
+        return str(self._markets[symbol]["id"])
+
     def _has_candles(self, symbol: str) -> bool:
         return str(self._markets[symbol].get("type")) in _MARKET_TYPES
 

@@ -81,7 +81,7 @@ def main() -> None:
     wanted = [Wanted("binance", f"A{number:02}/USDT", "1m", begins) for number in range(SYMBOLS)]
     with connect() as connection:
         begun = time.perf_counter()
-        done = backfill(connection, wanted)
+        done = backfill(connection, wanted, has_archives=False)
         seconds = time.perf_counter() - begun
     ours.send(None)
     requests, refused = ours.recv()

@@ -56,7 +56,7 @@ def assert_complete(warehouse: Warehouse, market: LocalExchange, since: datetime
         "inner join raw.instrument using (instrument_id) order by 1, 2"
     )
     expected = [
-        (f"{symbol[:3]}/USDT", datetime.fromtimestamp(at / 1000, UTC), float(candle[4]), 99.5, 7)
+        (f"{symbol[:3]}/USDT", datetime.fromtimestamp(at / 1000, UTC), float(candle[4]), 2.5 * float(candle[4]), 7)
         for symbol, candles in sorted(market.candles.items())
         for at, candle in sorted(candles.items())
         if at >= since.timestamp() * 1000
@@ -296,3 +296,50 @@ def test_a_universe_is_all_that_ever_belonged_to_it(warehouse: Warehouse, market
     assert warehouse.query("select symbol from config.universe_at('majors', '2025-01-01') order by 1") == [("BTC/USDT",)]
     with pytest.raises(UsageError):
         backfill.wanted_of_universe(warehouse.connection, "minors", "1h", SINCE)
+
+
+@pytest.fixture
+def archive(market: LocalExchange, monkeypatch: pytest.MonkeyPatch) -> LocalExchange:
+    """Minutes of BTC/USDT of two whole months and a part of a third, on the exchange and in an archive beside it."""
+    market.candles.clear()
+    market.add("BTCUSDT", ARCHIVED, "1m", [float(at % 50 + 1) for at in range(70 * 1440)])
+    market.now = lambda: ARCHIVED + timedelta(days=70)
+    market.archived = {"BTCUSDT-1m-2024-02.zip", "BTCUSDT-1m-2024-03.zip"}
+    monkeypatch.setenv("TITAN_ARCHIVE_BINANCE", f"{market.url}/archive")
+    monkeypatch.setattr("titan.ops.exchanges.present", market.now)
+    return market
+
+
+ARCHIVED = datetime(2024, 2, 1, tzinfo=UTC)
+
+
+def test_whole_months_come_from_the_archive(warehouse: Warehouse, archive: LocalExchange) -> None:
+    done = run(warehouse, since=ARCHIVED, timeframe="1m")
+    assert (done.failed, done.report.failed, done.report.remarks) == ({}, [], [])
+    assert [(promoted.inserted, promoted.revised) for promoted in done.report.promoted] == [(70 * 1440, 0)]
+    assert archive.requests <= 16  # of a hundred pages
+    assert observed(warehouse) == [("BTC/USDT", ARCHIVED, ARCHIVED + timedelta(days=70))]
+    assert warehouse.query(
+        "select source, count(*) from raw.load_batch group by 1 having count(*) > 1 or source = 'file'"
+    ) == [("file", 2)]
+    assert run(warehouse, since=ARCHIVED, timeframe="1m").stretches == []
+
+
+def test_a_file_that_is_not_what_its_checksum_says_is_not_loaded(warehouse: Warehouse, archive: LocalExchange) -> None:
+    archive.spoilt = {"BTCUSDT-1m-2024-02.zip"}
+    done = run(warehouse, since=ARCHIVED, timeframe="1m")
+    (remark,) = done.report.remarks
+    assert "BTCUSDT-1m-2024-02.zip is not what its checksum says" in remark
+    assert warehouse.value("select count(*) from raw.load_batch where source = 'file'") == 1
+    assert warehouse.value("select count(*) from raw.ohlcv") == 70 * 1440
+    assert observed(warehouse) == [("BTC/USDT", ARCHIVED, ARCHIVED + timedelta(days=70))]
+
+
+def test_an_archive_that_cannot_be_reached_is_said_once_and_done_without(
+    warehouse: Warehouse, archive: LocalExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TITAN_ARCHIVE_BINANCE", "http://127.0.0.1:1")
+    done = run(warehouse, since=ARCHIVED, timeframe="1m")
+    (remark,) = done.report.remarks
+    assert "cannot be fetched" in remark
+    assert warehouse.value("select count(*) from raw.ohlcv") == 70 * 1440

@@ -27,7 +27,7 @@ def test_candles_land_with_all_that_the_exchange_tells(warehouse: Warehouse, exc
     report = load(warehouse)
     assert report.promoted[0].inserted == 5
     assert warehouse.query("select close, volume, quote_volume, trade_count from raw.ohlcv order by closed_at")[0] == (
-        100, 2.5, 99.5, 7,
+        100, 2.5, 250, 7,
     )  # fmt: skip
     assert warehouse.query("select exchange, symbol, base_timeframe from raw.instrument") == [("binance", "BTC/USDT", "1D")]
     observed = warehouse.value("select upper(observed) from raw.observed")

@@ -28,6 +28,9 @@ def backfill_command(
     universe: Annotated[str | None, typer.Option(help="Every symbol that ever belonged to it (config.universe).")] = None,
     timeframe: Annotated[str, typer.Option(help="Of --symbols or of a --universe.")] = "1D",
     since: Annotated[str | None, typer.Option(help="First day, UTC; as config.history says by default.")] = None,
+    archives: Annotated[
+        bool, typer.Option("--archives/--no-archives", help="Take whole months from files that the exchange publishes.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is missing; ask nobody.")] = False,
     refreshes: Annotated[bool, typer.Option("--refresh", help="Bring the models up to date afterwards.")] = False,
     as_json: Json = False,
@@ -51,7 +54,7 @@ def backfill_command(
             _show_plan(plan(connection, wanted, present()), as_json)
             return
         with held("backfill", lock="backfill") as lock, output.progress("asking what is missing") as progress:
-            done = backfill(connection, wanted, progress)
+            done = backfill(connection, wanted, progress, has_archives=archives)
             outcome = "done in part" if done.failed else "done"
             lock.record_end(outcome)
     if not as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
+from ingest.sources.archives import ARCHIVES, Month, months
 from ingest.sources.calls import PATIENT_ATTEMPTS
 from ingest.sources.exchange import Inquiry
 from titan.core.database import Connection, statement
 from titan.core.errors import TitanError, UsageError
 from titan.core.log import Progress, event
 from titan.core.timeframes import TIMEFRAMES
+from titan.ops.archives import load_months
 from titan.ops.circuits import open_circuits
 from titan.ops.exchanges import Exchanges, Loaded, Loader
 from titan.ops.loads import LoadReport
@@ -77,6 +80,11 @@ class Pace:
         self._begun = time.monotonic()
         self._stretches: dict[Inquiry, Stretch] = {}
         self._loaded = Loaded()
+
+    def add(self, periods: int, candles: int) -> None:
+        """What has come otherwise."""
+        self._before += periods
+        self._candles += candles
 
     def begin(self, stretches: dict[Inquiry, Stretch], loaded: Loaded) -> None:
         """One more round over what is missing still."""
@@ -174,14 +182,24 @@ def backfill(
     wanted: Sequence[Wanted],
     progress: Progress = lambda text: None,
     sleep: Callable[[float], None] = time.sleep,
+    *,
+    has_archives: bool = True,
 ) -> Backfilled:
     """Load what is missing of series. Every second what has come is committed; run again, it goes on where it stopped.
 
-    An exchange that does not answer is waited for, some times. Raises psycopg.Error when the server fails.
+    Whole months of short candles come from archives, where the exchange publishes such. An exchange that does not answer is
+    waited for, some times. Raises psycopg.Error when the server fails.
     """
     exchanges = Exchanges(sleep, attempts=PATIENT_ATTEMPTS)
     stretches = plan(connection, wanted, exchanges.now())
     done, pace, fruitless = Backfilled(stretches), Pace(stretches), 0
+    if has_archives and (months := _months(exchanges, stretches)):
+        load_months(
+            connection, months, done.report,
+            lambda month, candles: pace.add(month.candles, candles),
+            lambda text: progress(f"{pace}; {text}"),
+        )  # fmt: skip
+        stretches = plan(connection, wanted, exchanges.now())
     while stretches:
         by_inquiry = {stretch.inquiry: stretch for stretch in stretches}
         loader = Loader(connection, exchanges, lambda text: progress(f"{pace}; {text}"), is_insistent=True)
@@ -202,6 +220,18 @@ def backfill(
         stretches = plan(connection, rest, exchanges.now())
     done.report.failed += [(str(one), error) for one, error in done.failed.items()]
     return done
+
+
+def _months(exchanges: Exchanges, stretches: Sequence[Stretch]) -> list[Month]:
+    """The months that may lie in archives, of the stretches that nobody was asked about."""
+    found: list[Month] = []
+    for stretch in stretches:
+        if stretch.exchange not in ARCHIVES or stretch.reason == "outage":
+            continue
+        with suppress(TitanError):  # it will be said of the inquiry
+            name = exchanges.source(stretch.exchange).own_name(stretch.symbol)
+            found += months(stretch.inquiry, name, stretch.from_at, stretch.until_at)
+    return found
 
 
 def _note_asked_again(connection: Connection, answered: Sequence[Stretch]) -> None:
