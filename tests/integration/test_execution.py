@@ -197,7 +197,7 @@ def batch_of(case: Case, symbol: str) -> Batch:
         rows_read=len(case.bars),
         record_of=lambda number: repr(case.bars[number - 1]),
         as_of=instant("2026-01-01"),
-        observed=(START, START + case.step * len(case.bars)),
+        answered=[[(START, START + case.step * len(case.bars))]],
     )
 
 

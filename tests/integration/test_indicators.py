@@ -55,7 +55,6 @@ def daily(symbol: str, prices: Iterable[Sequence[float]]) -> Batch:
         rows_read=len(rows),
         record_of=lambda number: repr(rows[number - 1]),
         as_of=datetime.now(UTC),
-        observed=None,
     )
 
 
