@@ -20,7 +20,7 @@ FIRST_WAIT, LONGEST_BACKOFF = 1.0, 60.0  # seconds between attempts, which grow 
 LONGEST_WAIT = 120  # seconds; an exchange that wants to be left alone for longer is left alone
 
 # What Python raises when an answer is not what ccxt, or whoever reads it, takes it for.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 Answer = TypeVar("Answer")
 
@@ -103,7 +103,7 @@ class Caller:
                 if self._is_no_json():  # ccxt may have made an answer without candles of it
                     raise ValueError
                 return read(answer)
-            except (ccxt.BaseError, *_UNREADABLE) as error:
+            except (ccxt.BaseError, *UNREADABLE) as error:
                 fault = self._fault(error, backoff.next())
                 if fault.wait is None or attempt == self._attempts:
                     self._rate_limited = fault.error if isinstance(fault.error, RateLimitedError) else None
@@ -120,7 +120,7 @@ class Caller:
         name = self._exchange.id
         if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
             return self._rate_limit(error, 10 * wait)
-        if isinstance(error, (ccxt.BadResponse, *_UNREADABLE)):
+        if isinstance(error, (ccxt.BadResponse, *UNREADABLE)):
             start = " ".join((self._heard.text or "")[:200].split())[:80]
             why = "it is no JSON" if self._is_no_json() else _first_line(error)
             return _Fault(

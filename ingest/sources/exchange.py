@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
@@ -49,7 +49,7 @@ LARGEST_CREW = 16
 _MARKET_TYPES = {"spot": "spot", "swap": "perpetual", "future": "future"}
 
 # Positions of what ccxt's own candles leave out, in the answers of exchanges that have it.
-_EXTRA_FIELDS = dict.fromkeys(("binance", "binanceus", "binanceusdm"), (7, 8))  # quote volume, number of trades
+EXTRA_FIELDS = dict.fromkeys(("binance", "binanceus", "binanceusdm"), (7, 8))  # quote volume, number of trades
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,7 @@ class ExchangeSource:
         have no more than that to say. Raises what a Caller raises.
         """
         symbol, timeframe = inquiry.symbol, inquiry.period
-        market_type = _MARKET_TYPES.get(str(self._markets[symbol].get("type")))
-        if market_type is None:
-            kind = self._markets[symbol].get("type")
-            raise SourceError(f"{self._id} {symbol} is of type {kind}, which has no candles here")
-        market = Market(self._id, market_type, timeframe.name)
+        market = Market(self._id, self._market_type(symbol), timeframe.name)
         as_of += self.lag
         paging = Paging(
             partial(self._ask, symbol, timeframe),
@@ -182,6 +178,22 @@ class ExchangeSource:
                 continue
             yield self._batch(market, inquiry, as_of, page, paging.strays[strays:], claims)
             claimed, strays = merged([*claimed, *claims]), len(paging.strays)
+
+    def heard(self, inquiry: Inquiry, row: Row, as_of: datetime) -> Batch:
+        """A candle that was not asked for: its stream told it. `inquiry` is of its period."""
+        market = Market(self._id, self._market_type(inquiry.symbol), inquiry.timeframe)
+        until = inquiry.until or inquiry.period.close_of(inquiry.since)
+        return replace(
+            self._batch(market, inquiry, as_of, [row], [], [(inquiry.since, until)]),
+            source="stream",
+            origin=f"{inquiry} stream",
+        )
+
+    def _market_type(self, symbol: str) -> str:
+        kind = str(self._markets[symbol].get("type"))
+        if kind not in _MARKET_TYPES:
+            raise SourceError(f"{self._id} {symbol} is of type {kind}, which has no candles here")
+        return _MARKET_TYPES[kind]
 
     def _batch(
         self, market: Market, inquiry: Inquiry, as_of: datetime, rows: list[Row], strays: list[Row], claims: Stretches
@@ -228,19 +240,12 @@ def _open(exchange_id: str) -> Any:
 
     if exchange_id not in ccxt.exchanges:
         raise UsageError(f"unknown exchange {exchange_id!r}", hint="its name as ccxt has it, e.g. binance or coinbase")
-    variable = f"TITAN_CCXT_{exchange_id.upper()}"
-    try:
-        options = json.loads(os.environ.get(variable, "{}"))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{variable} is not JSON: {error}") from error
-    if not isinstance(options, dict):
-        raise UsageError(f"{variable} is no JSON object", hint='for example {"proxies": {"https": "…"}}')
-    exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options})
+    exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options_of(exchange_id)})
     if not exchange.has.get("fetchOHLCV"):
         raise UsageError(f"{exchange_id} offers no candles")
     for scheme in ("http://", "https://"):
         exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=LARGEST_CREW))
-    fields = _EXTRA_FIELDS.get(exchange_id, ())
+    fields = EXTRA_FIELDS.get(exchange_id, ())
 
     # ccxt's own function also drops what was not asked for; but that an exchange answers something else has to be seen.
     def parse_ohlcvs(candles: Any, market: Any = None, *_: Any, **__: Any) -> list[Row]:
@@ -248,6 +253,18 @@ def _open(exchange_id: str) -> Any:
 
     exchange.parse_ohlcvs = parse_ohlcvs
     return exchange
+
+
+def options_of(exchange_id: str) -> dict[str, Any]:
+    """What the environment says of an exchange to ccxt. Raises UsageError for what is no JSON object."""
+    variable = f"TITAN_CCXT_{exchange_id.upper()}"
+    try:
+        options = json.loads(os.environ.get(variable, "{}"))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{variable} is not JSON: {error}") from error
+    if not isinstance(options, dict):
+        raise UsageError(f"{variable} is no JSON object", hint='for example {"proxies": {"https": "…"}}')
+    return options
 
 
 def _read_markets(markets: dict[str, Any]) -> dict[str, Any]:

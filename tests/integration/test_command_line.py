@@ -34,7 +34,8 @@ def commands() -> list[list[str]]:
     found += [["strategy", name] for name in ("propose", "approve", "activate", "archive", "list")]
     found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
     found += [["storage", name] for name in ("show", "apply")]
-    return [*found, ["delete"], ["refresh"], ["build"], ["run"], ["poll"], ["watch"], ["status"], ["reconcile"]]
+    alone = ("backfill", "delete", "refresh", "build", "run", "poll", "watch", "status", "reconcile")
+    return [*found, *([name] for name in alone)]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

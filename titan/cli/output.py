@@ -204,7 +204,8 @@ def show_refresh(refreshed: Refreshed) -> None:
 
 def show_cycle(cycle: Cycle) -> None:
     """What a round of a watch did, in one line."""
-    told = [f"{cycle.asked} series asked, {cycle.inserted:,} candles new" if cycle.asked else ""]
+    told = [f"{cycle.heard} series heard" if cycle.heard else "", f"{cycle.asked} series asked" if cycle.asked else ""]
+    told.append(f"{cycle.inserted:,} candles new" if cycle.asked or cycle.heard else "")
     told += [
         f"{count:,} {name}" for count, name in ((cycle.revised, "revised"), (cycle.quarantined, "quarantined")) if count
     ]
@@ -222,7 +223,10 @@ def tell_cycle(cycle: Cycle) -> None:
     """What a round of a watch did, as a line of JSON."""
     refreshed = cycle.refreshed
     told = {
-        **{name: getattr(cycle, name) for name in ("number", "at", "asked", "inserted", "revised", "quarantined", "fresh")},
+        **{
+            name: getattr(cycle, name)
+            for name in ("number", "at", "asked", "heard", "inserted", "revised", "quarantined", "fresh")
+        },
         "refreshed": [step.node for step in refreshed.steps if step.action != "failed"] if refreshed else [],
         "declared": refreshed.owed if refreshed else {},
         "failed": {what: str(error) for what, error in cycle.failed.items()},

@@ -63,6 +63,9 @@ def poll_command(
 
 def watch_command(
     cycles: Annotated[int | None, typer.Option(min=1, help="End after so many rounds that had something to do.")] = None,
+    streams: Annotated[
+        bool, typer.Option("--streams/--no-streams", help="Listen to exchanges that push candles, besides asking.")
+    ] = True,
     as_json: Annotated[
         bool | None, typer.Option("--json/--no-json", help="JSON lines, or lines for people; by default as stdout is read.")
     ] = None,
@@ -74,14 +77,19 @@ def watch_command(
 
     Example: titan watch
     """
+    from ingest.sources.streams import Streams
     from titan.ops.pipeline import prepare
     from titan.ops.watch import WallClock, Watch
 
     prepare()
     has_json = not output.out.is_terminal if as_json is None else as_json
-    clock = WallClock()
+    clock, heard = WallClock(), Streams() if streams else None
     with clock.stopped_by_signals():
-        Watch(clock).run(output.tell_cycle if has_json else output.show_cycle, cycles)
+        try:
+            Watch(clock, streams=heard).run(output.tell_cycle if has_json else output.show_cycle, cycles)
+        finally:
+            if heard:
+                heard.close()
 
 
 def _run(request: Any, report: Path | None) -> None:

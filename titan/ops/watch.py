@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -18,7 +18,11 @@ from typing import Any, Protocol
 
 import psycopg
 
+from ingest.promotion import promote
+from ingest.sources.exchange import Inquiry
 from ingest.sources.limits import Backoff
+from ingest.sources.streams import Streams
+from titan.core.batch import EPOCH, Batch, join
 from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.core.log import event
@@ -37,6 +41,10 @@ SHORTEST_DELAY, LONGEST_DELAY = 0.25, 30.0
 LONGEST_PAUSE = 60.0  # seconds, of an exchange or a server that does not answer
 FIRST_REFUSED, LONGEST_REFUSED = 30.0, 3600.0  # seconds, of a series that an exchange refuses, and of what dbt cannot build
 PRUNED_EVERY = 3600  # seconds
+
+# Seconds from a close until a stream is looked at for its candle, until it is asked for instead, and until it is asked
+# whether it was right.
+STREAM_DELAY, STREAM_PATIENCE, CONFIRMED_AFTER = 0.2, 2.0, 3.0
 
 
 class Stopped(Exception):  # noqa: N818 (no error: somebody wants it to end)
@@ -96,7 +104,8 @@ class WallClock:
 
 @dataclass
 class Cycle:
-    """What one round did: how many series it asked, what of them got in, what was refreshed, and up to when bars are fresh.
+    """What one round did: how many series it asked, how many told a candle by their streams, what of it got in, what was
+    refreshed, and up to when bars are fresh.
 
     failed: what (a series, a model, dbt, the database) and why. fresh: by timeframe, the close that all series reached
     that answered. Times are UTC, seconds are those of the machine.
@@ -105,6 +114,7 @@ class Cycle:
     number: int
     at: datetime
     asked: int = 0
+    heard: int = 0
     inserted: int = 0
     revised: int = 0
     quarantined: int = 0
@@ -124,7 +134,7 @@ class Cycle:
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to say of it."""
-        return not (self.asked or self.has_refreshed or self.failed or self.remark)
+        return not (self.asked or self.heard or self.has_refreshed or self.failed or self.remark)
 
 
 @dataclass
@@ -132,7 +142,7 @@ class _Pace:
     """When a series is asked next, and what it answered so far.
 
     due: the close that it was asked for last; attempts: how often without that candle. is_quiet: whether a whole period went
-    by without one, so that its absence says nothing of the exchange.
+    by without one, so that its absence says nothing of the exchange. stream_at: when its stream is looked at next.
     """
 
     newest: datetime | None
@@ -140,6 +150,7 @@ class _Pace:
     due: datetime | None = None
     attempts: int = 0
     is_quiet: bool = False
+    stream_at: datetime | None = None
     refused: Backoff = field(default_factory=lambda: Backoff(FIRST_REFUSED, LONGEST_REFUSED))
 
 
@@ -210,8 +221,8 @@ class Delays:
 class Watch:
     """Rounds over the series, one after the other, over one connection that is opened again when it is lost."""
 
-    def __init__(self, clock: Clock, build: Build | None = None) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, build: Build | None = None, streams: Streams | None = None) -> None:
+        self._clock, self._streams = clock, streams
         self._exchanges = Exchanges(clock.sleep, clock.now)
         self._delays = Delays()
         self._paces: dict[tuple[str, str, str], _Pace] = {}
@@ -261,6 +272,7 @@ class Watch:
             series = subscribed(connection, cycle.at)
             self._circuits = open_circuits(connection)
             self._meet(series, cycle)
+            self._hear(connection, series, cycle)
             if due := [one for one in series if self._is_due(one, cycle.at)]:
                 self._load(connection, due, cycle)
             self._refresh(connection, cycle)
@@ -289,6 +301,8 @@ class Watch:
 
     def _meet(self, series: Sequence[Series], cycle: Cycle) -> None:
         """Ask at once for what is new in config.subscription; forget what was taken out."""
+        if self._streams:
+            self._streams.follow({one.key for one in series})
         self._paces = {one.key: self._paces.get(one.key) or _Pace(newest=one.reached, next_at=cycle.at) for one in series}
         if not series and not self._has_told_of_nothing:
             cycle.remark = NOTHING
@@ -306,7 +320,54 @@ class Watch:
             )
             for one in series
         ]
-        return min([*wanted, cycle.at + timedelta(seconds=TICK)])
+        listening = [at for one in series if (at := self._paces[one.key].stream_at)]
+        return min([*wanted, *listening, cycle.at + timedelta(seconds=TICK)])
+
+    # --- listening --------------------------------------------------------------------------------------------------------
+
+    def _hear(self, connection: Connection, series: Sequence[Series], cycle: Cycle) -> None:
+        """Load the candles that have closed by their streams; asking for them, a little later, confirms or revises them."""
+        if self._streams is None:
+            return
+        told: dict[Series, Batch] = {}
+        for one in series:
+            pace = self._paces[one.key]
+            pace.stream_at = None
+            if pace.newest is None or not self._streams.is_live(one.key):
+                continue
+            inquiry = Inquiry(*one.key, since=pace.newest, until=one.period.close_of(pace.newest))
+            late = (cycle.at - (inquiry.until or cycle.at)).total_seconds()
+            if late < STREAM_DELAY:
+                pace.stream_at = cycle.at + timedelta(seconds=STREAM_DELAY - late)
+            elif row := self._streams.closed(one.key, (pace.newest - EPOCH) // timedelta(milliseconds=1)):
+                with suppress(TitanError):  # an exchange that does not answer now: it is asked later, which says so
+                    told[one] = self._exchanges.source(one.exchange).heard(inquiry, row, cycle.at)
+            elif late < STREAM_PATIENCE:
+                pace.stream_at = cycle.at + timedelta(seconds=STREAM_DELAY)
+        for market in {batch.market for batch in told.values()}:
+            self._take(connection, {one: batch for one, batch in told.items() if batch.market == market}, cycle)
+
+    def _take(self, connection: Connection, told: dict[Series, Batch], cycle: Cycle) -> None:
+        first = next(iter(told))
+        origin = f"{first.exchange} {len(told)} symbols {first.timeframe} stream"
+        begun = time.monotonic()
+        try:
+            promoted = promote(connection, join(list(told.values()), origin))
+        except TitanError as error:  # asking brings the same candles, series by series
+            event(log, "stream not taken", logging.WARNING, origin=origin, error=str(error))
+            return
+        cycle.load_seconds += time.monotonic() - begun
+        cycle.heard += len(told)
+        cycle.inserted += promoted.inserted
+        cycle.revised += promoted.revised
+        cycle.quarantined += sum(promoted.quarantined.values())
+        for one in told:
+            pace, period = self._paces[one.key], one.period
+            pace.newest = period.close_of(pace.newest) if pace.newest else None
+            if pace.newest:
+                pace.next_at = max(pace.next_at, pace.newest + timedelta(seconds=CONFIRMED_AFTER))
+                pace.stream_at = period.close_of(pace.newest) + timedelta(seconds=STREAM_DELAY)
+                cycle.fresh[one.timeframe] = min(cycle.fresh.get(one.timeframe, pace.newest), pace.newest)
 
     # --- loading ----------------------------------------------------------------------------------------------------------
 
@@ -315,11 +376,11 @@ class Watch:
         asked = dict(zip(due, inquiries(due), strict=True))
         loader = Loader(connection, self._exchanges, lambda text: self._clock.check())
         loaded = loader.load(list(asked.values()), cycle.at)
-        cycle.load_seconds = time.monotonic() - begun
+        cycle.load_seconds += time.monotonic() - begun
         cycle.asked = len(due)
-        cycle.inserted = sum(batch.inserted for batch in loaded.report.promoted)
-        cycle.revised = sum(batch.revised for batch in loaded.report.promoted)
-        cycle.quarantined = loaded.report.quarantined
+        cycle.inserted += sum(batch.inserted for batch in loaded.report.promoted)
+        cycle.revised += sum(batch.revised for batch in loaded.report.promoted)
+        cycle.quarantined += loaded.report.quarantined
         cycle.failed |= {str(one): error for one, error in loaded.failed.items()}
         failed = {one: loaded.failed[inquiry] for one, inquiry in asked.items() if inquiry in loaded.failed}
         answers = [self._answer(one, loaded.newest.get(asked[one]), cycle.at) for one in due if one not in failed]

@@ -84,6 +84,24 @@ create table ops.asked_again (
 );
 comment on table ops.asked_again is 'One row per gap that titan backfill asked about once more, after its source had said that there is nothing.';
 
+-- Batches that streams tell are as many and as ordinary as those that were asked for.
+create or replace function ops.prune_gate_results(kept interval default '30 days') returns bigint language sql as $$
+    with pruned as (
+        delete from ops.gate_result
+        using raw.load_batch
+        where
+            gate_result.batch_id = load_batch.batch_id
+            and gate_result.judged_at < clock_timestamp() - kept
+            and load_batch.source in ('exchange', 'stream')
+            and not load_batch.is_stopped
+            and not exists (
+                select from jsonb_to_recordset(gate_result.results) as result (is_met boolean) where not result.is_met
+            )
+        returning 1
+    )
+    select count(*) from pruned
+$$;
+
 create table locks.backfill ();
 comment on table locks.backfill is 'Locked while somebody asks for what is missing.';
 
