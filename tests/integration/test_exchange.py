@@ -196,7 +196,7 @@ def test_an_unknown_exchange_is_refused(warehouse: Warehouse) -> None:
 
 
 def test_what_is_not_over_was_not_asked_about(warehouse: Warehouse, exchange: LocalExchange) -> None:
-    """The running candle counted as observed to its end, and a week was whole on its last morning."""
+    """The running candle counted as observed to its end."""
     exchange.add("ETHUSDT", this_hour() - timedelta(hours=5), "1h", [7.0] * 6)
     load(warehouse, "ETH/USDT", "1h", this_hour() - timedelta(hours=5))
     assert observed_of(warehouse) == [(this_hour() - timedelta(hours=5), this_hour())]
