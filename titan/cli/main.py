@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from titan.cli import backfill, backtest, db, gate, load, output, quarantine, refresh, run, status, storage, strategy
+from titan.cli import backfill, backtest, db, events, gate, load, output, quarantine, refresh, run, status, storage, strategy
 from titan.core.errors import ExitCode, TitanError
 from titan.core.log import configure, is_json, log
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 for name, group in {
     "db": db, "load": load, "gate": gate, "quarantine": quarantine, "storage": storage, "backtest": backtest,
-    "strategy": strategy,
+    "strategy": strategy, "events": events,
 }.items():  # fmt: skip
     app.add_typer(group.app, name=name)
 _COMMANDS: dict[str, Callable[..., None]] = {

@@ -437,7 +437,7 @@ class Watch:
 
     def _prune(self, connection: Connection, now: datetime) -> None:
         if self._pruned_at is None or (now - self._pruned_at).total_seconds() >= PRUNED_EVERY:
-            connection.execute("select ops.prune_gate_results()")
+            connection.execute("select ops.prune_gate_results(), ops.prune_alerts()")
             self._pruned_at = now
 
 
