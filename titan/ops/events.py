@@ -100,9 +100,10 @@ class Relay:
     def _register(self, connection: Connection) -> None:
         """From now on changes are kept until they are passed on; what was before is in the tables."""
         for topic in self._wanted:
-            newest = "select coalesce(max(seq), 0) from " + ("ops.alert" if topic == ALERTS else "ops.change")
             connection.execute(
-                f"insert into ops.relay (relay, topic, seq) values (%s, %s, ({newest})) on conflict do nothing".encode(),  # noqa: S608
+                sql.SQL(
+                    "insert into ops.relay (relay, topic, seq) select %s, %s, coalesce(max(seq), 0) from {} on conflict do nothing"
+                ).format(sql.Identifier("ops", "alert" if topic == ALERTS else "change")),
                 (self._name, topic),
             )
 
