@@ -100,10 +100,12 @@ class Relay:
     def _register(self, connection: Connection) -> None:
         """From now on changes are kept until they are passed on; what was before is in the tables."""
         for topic in self._wanted:
+            source = sql.Identifier("ops", "alert" if topic == ALERTS else "change")
+            newest = sql.SQL("select coalesce(max(seq), 0) from {}").format(source)
             connection.execute(
-                sql.SQL(
-                    "insert into ops.relay (relay, topic, seq) select %s, %s, coalesce(max(seq), 0) from {} on conflict do nothing"
-                ).format(sql.Identifier("ops", "alert" if topic == ALERTS else "change")),
+                sql.SQL("insert into ops.relay (relay, topic, seq) values (%s, %s, ({})) on conflict do nothing").format(
+                    newest
+                ),
                 (self._name, topic),
             )
 
