@@ -34,6 +34,7 @@ def commands() -> list[list[str]]:
     found += [["strategy", name] for name in ("propose", "approve", "activate", "archive", "list")]
     found += [["quarantine", name] for name in ("list", "show", "release", "drop")]
     found += [["events", name] for name in ("listen", "relay", "relays", "forget")]
+    found += [["universe", name] for name in ("choose", "add", "list")]
     found += [["storage", name] for name in ("show", "apply")]
     alone = ("backfill", "delete", "refresh", "build", "run", "poll", "watch", "status", "reconcile")
     return [*found, *([name] for name in alone)]

@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from titan.cli import backfill, backtest, db, events, gate, load, output, quarantine, refresh, run, status, storage, strategy
+from titan.cli import (
+    backfill,
+    backtest,
+    db,
+    events,
+    gate,
+    load,
+    output,
+    quarantine,
+    refresh,
+    run,
+    status,
+    storage,
+    strategy,
+    universe,
+)
 from titan.core.errors import ExitCode, TitanError
 from titan.core.log import configure, is_json, log
 
@@ -24,7 +39,7 @@ app = typer.Typer(
 )
 for name, group in {
     "db": db, "load": load, "gate": gate, "quarantine": quarantine, "storage": storage, "backtest": backtest,
-    "strategy": strategy, "events": events,
+    "strategy": strategy, "events": events, "universe": universe,
 }.items():  # fmt: skip
     app.add_typer(group.app, name=name)
 _COMMANDS: dict[str, Callable[..., None]] = {
