@@ -32,7 +32,8 @@ class Fault(NamedTuple):
 class LocalExchange:
     """Its candles by (symbol, opening in ms); `faults` are answered first, one a request for candles, in their order.
 
-    `faults_of` are those of a symbol, `market_faults` those of the request for its markets; None is an answer as usual.
+    `markets` has what is told of a market otherwise than of others, or of one without candles. `faults_of` are those of a
+    symbol, `market_faults` those of the request for its markets; None is an answer as usual.
 
     With a clock, `now`, it has a candle from its close on, or so much later (`lateness`). `skew` is how far that clock is
     ahead of the one that it tells.
@@ -50,6 +51,7 @@ class LocalExchange:
         self.candles: dict[str, dict[int, list[Any]]] = {}
         self.faults: list[Fault | None] = []
         self.faults_of: dict[str, list[Fault | None]] = {}
+        self.markets: dict[str, dict[str, Any]] = {}
         self.market_faults: list[Fault | None] = []
         self.window: int | None = None
         self.newest: int | None = None
@@ -95,7 +97,9 @@ class LocalExchange:
         if path.endswith("/exchangeInfo"):
             if self.market_faults and (fault := self.market_faults.pop(0)):
                 return fault
-            return Fault(200, json.dumps({"timezone": "UTC", "symbols": [_market(name) for name in self.candles]}).encode())
+            names = dict.fromkeys([*self.candles, *self.markets])
+            markets = [{**_market(name), **self.markets.get(name, {})} for name in names]
+            return Fault(200, json.dumps({"timezone": "UTC", "symbols": markets}).encode())
         if path.endswith("/klines"):
             self.requests += 1
             self.asked.append((query["symbol"][0], int(query.get("startTime", ["0"])[0])))

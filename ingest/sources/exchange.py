@@ -80,6 +80,19 @@ class Inquiry:
         return f"{self.exchange} {self.symbol} {self.timeframe}"
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A market as its exchange lists it; None for what it does not tell. Steps are in base and quote currency."""
+
+    market_type: str
+    symbol: str
+    own_name: str
+    is_trading: bool
+    lot_size: float | None
+    tick_size: float | None
+    least_notional: float | None
+
+
 class ExchangeSource:
     """One exchange, its markets known. Any thread may ask it, and all together no more often than it allows.
 
@@ -142,6 +155,32 @@ class ExchangeSource:
                 )
             found |= dict.fromkeys(sorted(fitting))
         return list(found)
+
+    def listings(self) -> list[Listing]:
+        """Every market with candles, as the exchange lists it."""
+        return [self._listing(symbol) for symbol in self._markets if self._has_candles(symbol)]
+
+    def _listing(self, symbol: str) -> Listing:
+        market = self._markets[symbol]
+        precision, limits = market.get("precision") or {}, market.get("limits") or {}
+        return Listing(
+            self._market_type(symbol),
+            symbol,
+            str(market["id"]),
+            market.get("active") is not False,
+            self._step(precision.get("amount")),
+            self._step(precision.get("price")),
+            (limits.get("cost") or {}).get("min"),
+        )
+
+    def _step(self, precision: float | None) -> float | None:
+        """The step that ccxt's precision means: itself, or so many digits after the point."""
+        import ccxt
+
+        if precision is None or self._exchange.precisionMode == ccxt.SIGNIFICANT_DIGITS:
+            return None
+        step = 10.0**-precision if self._exchange.precisionMode == ccxt.DECIMAL_PLACES else float(precision)
+        return step if step > 0 else None
 
     def own_name(self, symbol: str) -> str:
         """What the exchange itself calls a market, e.g. BTCUSDT. Raises UsageError for one that it does not have."""

@@ -48,6 +48,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "refresh": refresh.refresh_command,
     "build": refresh.build_command,
     "status": status.status_command,
+    "listings": status.listings_command,
     "reconcile": status.reconcile_command,
     "run": run.run_command,
     "poll": run.poll_command,

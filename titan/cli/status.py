@@ -43,6 +43,24 @@ def status_command(as_json: Json = False) -> None:
     )
 
 
+def listings_command(
+    exchange: Annotated[
+        str | None, typer.Option(help="Every market of it; of all that have candles here by default.")
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List how exchanges list markets, and how they did before: names, whether they are traded, and in which steps.
+
+    Example: titan listings --symbol BTC/USDT
+    """
+    from titan.ops import status
+
+    with connect() as connection:
+        found = status.listings(connection, exchange.strip().lower() if exchange else None, symbol)
+    output.listing(found, as_json, "no list of markets has been read yet: titan load exchange, poll, watch or backfill do")
+
+
 def reconcile_command(
     symbol: Annotated[str | None, typer.Option(help="Only this one; all by default.")] = None,
     exchange: Annotated[str | None, typer.Option(help="Only of this source.")] = None,

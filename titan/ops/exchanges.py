@@ -13,6 +13,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
 
 from expectations.gate import preload
+from ingest.listings import note_listings
 from ingest.sources.calls import ATTEMPTS
 from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError, Inquiry, RateLimitedError
 from titan.core.batch import Batch, Market, instant, join
@@ -70,6 +71,7 @@ class Exchanges:
         self._sleep, self._attempts = sleep, attempts
         self.now = now or present
         self._open: dict[str, tuple[ExchangeSource, float]] = {}
+        self._opened: set[str] = set()
 
     def source(self, exchange: str) -> ExchangeSource:
         """Raises what ExchangeSource raises."""
@@ -77,7 +79,13 @@ class Exchanges:
         if source is None or time.monotonic() - opened_at > MARKETS_AGE:
             source = ExchangeSource(exchange, self._sleep, self.now, self._attempts)
             self._open[exchange] = source, time.monotonic()
+            self._opened.add(exchange)
         return source
+
+    def newly_opened(self) -> list[tuple[str, ExchangeSource]]:
+        """The exchanges that were opened since this was asked last, so that their lists of markets are fresh."""
+        opened, self._opened = sorted(self._opened), set()
+        return [(exchange, self._open[exchange][0]) for exchange in opened if exchange in self._open]
 
     def forget(self, exchange: str) -> None:
         """Open it anew when it is asked next: its markets may have changed, or it wants to be left alone no longer."""
@@ -298,10 +306,18 @@ class Loader:
         self._tell(f"asking {', '.join(names)}")
         for came in self._exchanges.ask(asked, as_of, lambda: self._progress(self._told)):
             self._load(came)
+        for name, source in self._exchanges.newly_opened():
+            self._note_listings(name, source)
         lost = {name: error for name, error in self.loaded.unreachable.items() if name not in gone}
         if lost or any(name in circuits for name in names):
             note(self._connection, self._exchanges.now(), lost, [name for name in names if name not in lost])
         return self.loaded
+
+    def _note_listings(self, exchange: str, source: ExchangeSource) -> None:
+        """Say what changed of markets that are here."""
+        for row in note_listings(self._connection, exchange, source.listings(), self._exchanges.now()):
+            if row["is_ours"]:
+                self.loaded.report.remarks.append(f"{exchange} {row['symbol']} {row['change']}")
 
     def _load(self, came: Sequence[Answer]) -> None:
         by_market: dict[Market, list[Answer]] = defaultdict(list)

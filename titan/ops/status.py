@@ -64,6 +64,13 @@ def left_alone(connection: Connection) -> list[dict[str, Any]]:
     )
 
 
+def listings(connection: Connection, exchange: str | None, symbol: str | None) -> list[dict[str, Any]]:
+    """One row per market and stretch of time in which its exchange listed it so; of those with candles here by default."""
+    found = records(connection, statement("titan.ops.sql", "listings"), {"exchange": exchange, "symbol": symbol})
+    connection.commit()
+    return found
+
+
 def summary(connection: Connection) -> list[dict[str, Any]]:
     """The mart that a newcomer queries first."""
     return _rows(

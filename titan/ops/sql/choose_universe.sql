@@ -1,4 +1,4 @@
--- The symbols with the largest turnover over the days before each rebalancing, as stretches in which they stayed chosen: only
+-- The symbols of the largest turnover over the days before each rebalancing, as stretches in which they stayed chosen; only
 -- what had closed by a rebalancing is looked at.
 with rebalancing as (
     select

@@ -23,13 +23,13 @@ comment on column ops.relay.seq is 'The last ops.change.seq, or ops.alert.seq, t
 
 create table ops.alert (
     seq bigint generated always as identity primary key,
-    kind text not null check (kind in ('gate', 'refresh', 'exchange')),
+    kind text not null check (kind in ('gate', 'refresh', 'exchange', 'market')),
     subject text not null,
     message text not null,
     raised_at timestamptz not null default clock_timestamp()
 );
 comment on table ops.alert is
-'One row per thing that somebody should look at: a batch that the gate stopped, a model that failed, an exchange that went away.';
+'One row per thing that somebody should look at: a batch that the gate stopped, a model that failed, an exchange that went away, a market that it lists otherwise.';
 
 -- The same as ops.change, as told: one row per range, with the names that people know.
 create view ops.event as
