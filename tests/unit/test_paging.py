@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.sources.paging import LEAST_REACH, Paging, RefusedError, Row, Span
+from titan.core.batch import without
 from titan.core.errors import SourceError
 
 STEP = 3_600_000
@@ -193,6 +194,7 @@ def test_a_failure_leaves_what_had_been_answered() -> None:
 
 
 HONEST = st.one_of(st.integers(LEAST_REACH, 400).map(window), st.integers(2, 400).map(first_ones))
+SHORT = st.integers(5, LEAST_REACH - 1).map(window)  # less than any that ccxt documents
 NEWEST = st.builds(newest, st.integers(2, 400), heeds_until=st.booleans())
 # Periods from one candle to the next; numbers of questions that are answered by nothing, no two in a row.
 GAPS = st.lists(st.integers(1, 60) | st.just(500), min_size=1, max_size=60)
@@ -218,3 +220,23 @@ def test_what_counts_as_answered_has_come(
     came, answered = walk(Exchange(opened, answer, empty_answers=empty_answers), sum(gaps) + 2)
     missing = [(at - START) // STEP for at in opened if at not in came]
     assert not [number for number in missing if any(start <= number < stop for start, stop in answered)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(gaps=GAPS, answer=HONEST | NEWEST | SHORT, empty_answers=EMPTY)
+def test_what_is_claimed_while_pages_come_has_come(
+    gaps: list[int], answer: Callable[[Exchange, int, int | None], list[int]], empty_answers: set[int]
+) -> None:
+    """It is committed with them: if nobody asked again, nothing might be missing."""
+    opened = hours(*accumulate(gaps))
+    exchange = Exchange(opened, answer, empty_answers=empty_answers)
+    paging = Paging(exchange.ask, since=START, end=START + (sum(gaps) + 2) * STEP, step=STEP, limit=1000)
+    came: set[int] = set()
+    claimed: list[Span] = []
+    with suppress(SourceError):
+        for page in paging.pages():
+            came |= {row[0] for row in page}
+            certain = paging.certain
+            assert not without(claimed, certain)  # nothing is taken back
+            claimed = certain
+            assert all(at in came for at in opened if any(start <= at < stop for start, stop in claimed))
