@@ -319,9 +319,7 @@ def test_whole_months_come_from_the_archive(warehouse: Warehouse, archive: Local
     assert [(promoted.inserted, promoted.revised) for promoted in done.report.promoted] == [(70 * 1440, 0)]
     assert archive.requests <= 16  # of a hundred pages
     assert observed(warehouse) == [("BTC/USDT", ARCHIVED, ARCHIVED + timedelta(days=70))]
-    assert warehouse.query(
-        "select source, count(*) from raw.load_batch group by 1 having count(*) > 1 or source = 'file'"
-    ) == [("file", 2)]
+    assert warehouse.value("select count(*) from raw.load_batch where source = 'file'") == 2
     assert run(warehouse, since=ARCHIVED, timeframe="1m").stretches == []
 
 
