@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlparse
 
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)
-STEPS = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000}
+STEPS = {"1m": 60_000, "3m": 180_000, "1h": 3_600_000, "1d": 86_400_000}
 
 
 class Fault(NamedTuple):
@@ -112,10 +112,10 @@ class LocalExchange:
             if self.now:
                 newest = int((self.now() - self.lateness).timestamp() * 1000) - STEPS[query["interval"][0]]
                 until = min(until, newest)
-            candles = sorted(self.candles[query["symbol"][0]].items())
-            rows = [row for opened, row in candles if since <= opened <= until][:limit]
+            candles = self.candles[query["symbol"][0]]
+            rows = [candles[opened] for opened in sorted(at for at in candles if since <= at <= until)[:limit]]
             if self.newest:
-                rows = [row for _, row in candles][-self.newest :]
+                rows = [row for _, row in sorted(candles.items())][-self.newest :]
             answer = Fault(200, json.dumps(rows).encode())
             return self.trouble(answer) if self.trouble else answer
         if "/archive/" in path:

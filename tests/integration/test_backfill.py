@@ -300,11 +300,11 @@ def test_a_universe_is_all_that_ever_belonged_to_it(warehouse: Warehouse, market
 
 @pytest.fixture
 def archive(market: LocalExchange, monkeypatch: pytest.MonkeyPatch) -> LocalExchange:
-    """Minutes of BTC/USDT of two whole months and a part of a third, on the exchange and in an archive beside it."""
+    """Candles of BTC/USDT of two whole months and a part of a third, on the exchange and in an archive beside it."""
     market.candles.clear()
-    market.add("BTCUSDT", ARCHIVED, "1m", [float(at % 50 + 1) for at in range(70 * 1440)])
+    market.add("BTCUSDT", ARCHIVED, "3m", [float(at % 50 + 1) for at in range(70 * 480)])
     market.now = lambda: ARCHIVED + timedelta(days=70)
-    market.archived = {"BTCUSDT-1m-2024-02.zip", "BTCUSDT-1m-2024-03.zip"}
+    market.archived = {"BTCUSDT-3m-2024-02.zip", "BTCUSDT-3m-2024-03.zip"}
     monkeypatch.setenv("TITAN_ARCHIVE_BINANCE", f"{market.url}/archive")
     monkeypatch.setattr("titan.ops.exchanges.present", market.now)
     return market
@@ -314,22 +314,22 @@ ARCHIVED = datetime(2024, 2, 1, tzinfo=UTC)
 
 
 def test_whole_months_come_from_the_archive(warehouse: Warehouse, archive: LocalExchange) -> None:
-    done = run(warehouse, since=ARCHIVED, timeframe="1m")
+    done = run(warehouse, since=ARCHIVED, timeframe="3m")
     assert (done.failed, done.report.failed, done.report.remarks) == ({}, [], [])
-    assert [(promoted.inserted, promoted.revised) for promoted in done.report.promoted] == [(70 * 1440, 0)]
-    assert archive.requests <= 16  # of a hundred pages
+    assert [(promoted.inserted, promoted.revised) for promoted in done.report.promoted] == [(70 * 480, 0)]
+    assert archive.requests <= 7  # of thirty-four pages
     assert observed(warehouse) == [("BTC/USDT", ARCHIVED, ARCHIVED + timedelta(days=70))]
     assert warehouse.value("select count(*) from raw.load_batch where source = 'file'") == 2
-    assert run(warehouse, since=ARCHIVED, timeframe="1m").stretches == []
+    assert run(warehouse, since=ARCHIVED, timeframe="3m").stretches == []
 
 
 def test_a_file_that_is_not_what_its_checksum_says_is_not_loaded(warehouse: Warehouse, archive: LocalExchange) -> None:
-    archive.spoilt = {"BTCUSDT-1m-2024-02.zip"}
-    done = run(warehouse, since=ARCHIVED, timeframe="1m")
+    archive.spoilt = {"BTCUSDT-3m-2024-02.zip"}
+    done = run(warehouse, since=ARCHIVED, timeframe="3m")
     (remark,) = done.report.remarks
-    assert "BTCUSDT-1m-2024-02.zip is not what its checksum says" in remark
+    assert "BTCUSDT-3m-2024-02.zip is not what its checksum says" in remark
     assert warehouse.value("select count(*) from raw.load_batch where source = 'file'") == 1
-    assert warehouse.value("select count(*) from raw.ohlcv") == 70 * 1440
+    assert warehouse.value("select count(*) from raw.ohlcv") == 70 * 480
     assert observed(warehouse) == [("BTC/USDT", ARCHIVED, ARCHIVED + timedelta(days=70))]
 
 
@@ -337,7 +337,7 @@ def test_an_archive_that_cannot_be_reached_is_said_once_and_done_without(
     warehouse: Warehouse, archive: LocalExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TITAN_ARCHIVE_BINANCE", "http://127.0.0.1:1")
-    done = run(warehouse, since=ARCHIVED, timeframe="1m")
+    done = run(warehouse, since=ARCHIVED, timeframe="3m")
     (remark,) = done.report.remarks
     assert "cannot be fetched" in remark
-    assert warehouse.value("select count(*) from raw.ohlcv") == 70 * 1440
+    assert warehouse.value("select count(*) from raw.ohlcv") == 70 * 480

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests k
 
 MINUTE = timedelta(minutes=1)
 START = SINCE + timedelta(hours=2)
-LENGTH = timedelta(hours=24) if os.environ.get("TITAN_SOAK") else timedelta(minutes=50)
+LENGTH = timedelta(hours=24) if os.environ.get("TITAN_SOAK") else timedelta(minutes=40)
 CALM = timedelta(minutes=12)  # at the end, in which whoever waited for anything has waited long enough
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 LIMITED = Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "90"})
