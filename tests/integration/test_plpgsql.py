@@ -27,9 +27,11 @@ select proc.oid::regprocedure::text, found.level, found.lineno, found.message
 from pg_proc as proc
 inner join pg_language on prolang = pg_language.oid and lanname = 'plpgsql'
 inner join pg_namespace on pronamespace = pg_namespace.oid
-left join (select distinct tgfoid, tgrelid from pg_trigger where not tgisinternal) as fired on tgfoid = proc.oid
+left join (select distinct tgfoid, tgrelid, tgoldtable, tgnewtable from pg_trigger where not tgisinternal) as fired
+    on tgfoid = proc.oid
 cross join lateral plpgsql_check_function_tb(
-    proc.oid, coalesce(tgrelid, 0), fatal_errors => false, extra_warnings => true, performance_warnings => false
+    proc.oid, coalesce(tgrelid, 0), fatal_errors => false, extra_warnings => true, performance_warnings => false,
+    oldtable => tgoldtable, newtable => tgnewtable
 ) as found
 where
     nspname = any (%s)
