@@ -12,7 +12,7 @@ from tests.commands import titan
 from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
 from tests.warehouse import Warehouse
 from titan.core.errors import ExitCode, UsageError
-from titan.ops.exchanges import load_exchange
+from titan.ops.exchanges import Exchanges, Inquiry, Loader, load_exchange
 from titan.ops.loads import LoadReport
 from titan.ops.subscriptions import load_subscriptions
 
@@ -236,3 +236,15 @@ def test_pages_are_committed_as_they_come(warehouse: Warehouse, exchange: LocalE
     assert (report.promoted[0].inserted, report.promoted[0].duplicate) == (3500, 0)
     assert len(report.promoted[0].batch_ids) >= 2
     assert observed_of(warehouse) == [(since, this_hour())]
+
+
+def test_silence_about_a_known_series_counts_as_an_answer(warehouse: Warehouse, exchange: LocalExchange) -> None:
+    """Of a series that nobody knows it does not: there would be nothing to say it of."""
+    asked = Inquiry("binance", "BTC/USDT", "1D", SINCE - timedelta(days=20), SINCE - timedelta(days=10))
+    for is_known in (False, True):
+        Loader(warehouse.connection, Exchanges()).load([asked], datetime.now(UTC))
+        if is_known:
+            assert observed_of(warehouse)[0] == (asked.since, asked.until)
+        else:
+            assert observed_of(warehouse) == []
+            load(warehouse)
