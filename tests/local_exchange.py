@@ -42,7 +42,7 @@ class LocalExchange:
 
     What `trouble` makes of an answer for candles is answered in its place: see `random_trouble`.
 
-    It takes `answer_time` seconds to answer, and counts how many requests were under way at once.
+    It takes `answer_time` seconds to answer, and counts its answers and how many requests were under way at once.
 
     It may answer for no more than `window` milliseconds from where it is asked, or its `newest` ones whatever it is asked.
     """
@@ -63,6 +63,7 @@ class LocalExchange:
         self.trouble: Callable[[Fault], Fault] | None = None
         self.answer_time = 0.0
         self.requests = 0
+        self.answers = 0
         self.asked: list[tuple[str, int]] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -82,6 +83,7 @@ class LocalExchange:
     @contextmanager
     def request(self) -> Iterator[None]:
         """A request that is being answered."""
+        self.answers += 1
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         time.sleep(self.answer_time)

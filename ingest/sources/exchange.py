@@ -39,7 +39,7 @@ from titan.core.batch import (
 from titan.core.errors import SourceError, UsageError
 from titan.core.timeframes import TIMEFRAMES, Timeframe
 
-__all__ = ["ExchangeSource", "ExchangeUnreachableError", "Inquiry", "RateLimitedError"]
+__all__ = ["ExchangeSource", "ExchangeUnreachableError", "Inquiry", "RateLimitedError", "present"]
 
 PAGE_LIMIT = 1000
 TIMEOUT_MS = 10_000
@@ -111,7 +111,7 @@ class ExchangeSource:
         now: Callable[[], datetime] | None = None,
         attempts: int = ATTEMPTS,
     ) -> None:
-        self._id, self._now = exchange_id, now or _present
+        self._id, self._now = exchange_id, now or present
         self._exchange = _open(exchange_id)
         interval = self._exchange.rateLimit / 1000
         self.crew = min(max(math.ceil(ANSWER_TIME / max(interval, 0.001)), 1), LARGEST_CREW)
@@ -353,7 +353,8 @@ def _reject(row: Row, number: int, symbol: str, end: int) -> Rejected:
     return Rejected(number, reason, str(row[0]), json.dumps(row), symbol, candle_of(candle, ["opened_at"]))
 
 
-def _present() -> datetime:
+def present() -> datetime:
+    """The present instant, by the clock of this machine."""
     return datetime.now(UTC)
 
 
@@ -362,7 +363,7 @@ def _milliseconds(instant: datetime) -> int:
 
 
 def _now() -> int:
-    return _milliseconds(_present())
+    return _milliseconds(present())
 
 
 def _shortest_period(timeframe: Timeframe) -> int:

@@ -94,10 +94,10 @@ class Streams:
     async def _hang_up(self) -> None:
         self._reconcile(set())
         for opening in self._exchanges.values():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                await opening.result().close()
-            else:
+            if not opening.done():
                 opening.cancel()
+            elif not opening.cancelled() and opening.exception() is None and (exchange := opening.result()):
+                await exchange.close()
         await asyncio.sleep(0)
 
     async def _listen(self, key: Key) -> None:

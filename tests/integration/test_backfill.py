@@ -185,14 +185,16 @@ def test_who_asks_to_be_left_alone_is_by_every_process(warehouse: Warehouse, mar
     market.faults = [LIMITED]
     with pytest.raises(ExchangeUnreachableError, match="asks to wait for 300 s"):
         load_subscriptions(warehouse.connection)
-    requests = market.requests
+    answers = market.answers  # of any kind: its markets are not asked for either
     with pytest.raises(
         ExchangeUnreachableError, match=r"binance is left alone until \d\d:\d\d:\d\d UTC: binance is rate limited"
     ):
         load_subscriptions(warehouse.connection)
     result = titan("load", "exchange", "binance", "--symbols", "BTC/USDT", "--timeframe", "1h", "--since", "2024-01-01")
-    assert (result.returncode, market.requests) == (ExitCode.FAILED, requests)
+    assert (result.returncode, market.answers) == (ExitCode.FAILED, answers)
     assert "is left alone until" in result.stderr
+    result = titan("backfill", "--exchange", "binance", "--symbols", "BTC/*", "--timeframe", "1m", "--since", "2024-01-01")
+    assert (result.returncode, market.answers) == (ExitCode.FAILED, answers)
     assert "exchange\tfailures" in titan("status").stdout
     warehouse.query("update ops.circuit_breaker set retry_at = now()")
     load_subscriptions(warehouse.connection)

@@ -226,6 +226,9 @@ def test_a_forgotten_relay_keeps_nothing(warehouse: Warehouse) -> None:
     warehouse.query("select ops.prune_changes()")
     assert warehouse.value("select count(*) from ops.event") == 0
     assert titan("events", "forget", "old").returncode == ExitCode.USAGE
+    assert ours.pass_on() == 0  # but one that runs is there again, and is told what comes
+    ours._close()
+    assert "old\tcandles" in titan("events", "relays").stdout
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from ingest.sources.streams import Streams
 from tests.fast_clock import FastClock
-from tests.local_exchange import SINCE, LocalExchange
+from tests.local_exchange import SINCE, Fault, LocalExchange
 from tests.local_stream import LocalStream
 from tests.warehouse import Warehouse
 from titan.ops.watch import Cycle, Watch
@@ -169,3 +169,36 @@ def test_a_candle_that_the_stream_left_out_is_asked_for(
     cycles = run(clock, exchange, streams)
     assert [(cycle.heard, cycle.asked) for cycle in cycles[1:] if cycle.inserted] == [(0, 1), (1, 0)]
     assert warehouse.value("select count(*) from raw.ohlcv") == 122
+
+
+def test_an_exchange_without_streams_is_let_go_like_any_other() -> None:
+    """Ending a watch of one was a traceback."""
+    streams = Streams()
+    streams.follow({("bitso", "BTC/USDT", "1m")})
+    until(lambda: streams._exchanges and all(opening.done() for opening in streams._exchanges.values()))
+    streams.close()
+    assert not streams.is_live(("bitso", "BTC/USDT", "1m"))
+
+
+def test_an_exchange_that_asked_to_be_left_alone_is_not_opened_for_a_stream(
+    warehouse: Warehouse, exchange: LocalExchange, stream: LocalStream, streams: Streams
+) -> None:
+    """Its stream goes on; opening it to take a candle would be asking it, again and again."""
+    candles = exchange.candles["BTCUSDT"]
+    clock = FastClock(START + timedelta(seconds=3), START + 2.9 * MINUTE)
+    answers: list[int] = []
+
+    def count() -> None:
+        answers.append(exchange.answers)
+        tell(stream, streams, candles[ms(START + MINUTE)])
+
+    clock.at = [
+        (START + timedelta(seconds=58), lambda: tell(stream, streams, candles[ms(START)])),
+        (START + timedelta(seconds=59), lambda: exchange.faults.append(Fault(418, b"{}", {"Retry-After": "300"}))),
+        (START + timedelta(seconds=118), count),
+    ]
+    tell(stream, streams, candles[ms(START)], is_closed=False)
+    cycles = run(clock, exchange, streams)
+    assert next(cycle.at for cycle in cycles if cycle.failed) < START + timedelta(seconds=65)
+    assert answers == [exchange.answers]
+    assert warehouse.value("select max(closed_at) from raw.ohlcv") == START + MINUTE

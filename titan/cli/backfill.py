@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from titan.core.database import Connection
     from titan.ops.backfill import Stretch, Wanted
+    from titan.ops.exchanges import Exchanges
 
 
 def backfill_command(
@@ -31,7 +32,7 @@ def backfill_command(
     archives: Annotated[
         bool, typer.Option("--archives/--no-archives", help="Take whole months from files that the exchange publishes.")
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is missing; ask nobody.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is missing; ask for no candle.")] = False,
     refreshes: Annotated[bool, typer.Option("--refresh", help="Bring the models up to date afterwards.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -42,19 +43,20 @@ def backfill_command(
 
     Example: titan backfill --exchange binance --symbols 'BTC/*' --timeframe 1h --since 2024-01-01
     """
-    from titan.ops.backfill import backfill, plan
-    from titan.ops.exchanges import present
+    from ingest.sources.exchange import present
+    from titan.ops.backfill import backfill, patient_exchanges, plan
     from titan.ops.run_lock import held
 
     begin = instant(since, "--since") if since else None
     period = parse_timeframe(timeframe).name
+    exchanges = patient_exchanges()
     with connect() as connection:
-        wanted = _wanted(connection, exchange, symbols, universe, period, begin)
+        wanted = _wanted(connection, exchanges, exchange, symbols, universe, period, begin)
         if dry_run:
             _show_plan(plan(connection, wanted, present()), as_json)
             return
         with held("backfill", lock="backfill") as lock, output.progress("asking what is missing") as progress:
-            done = backfill(connection, wanted, progress, has_archives=archives)
+            done = backfill(connection, wanted, progress, exchanges=exchanges, has_archives=archives)
             outcome = "done in part" if done.failed else "done"
             lock.record_end(outcome)
     if not as_json:
@@ -82,6 +84,7 @@ def backfill_command(
 
 def _wanted(
     connection: Connection,
+    exchanges: Exchanges,
     exchange: str | None,
     symbols: str | None,
     universe: str | None,
@@ -89,7 +92,6 @@ def _wanted(
     since: datetime | None,
 ) -> list[Wanted]:
     from titan.ops import backfill
-    from titan.ops.exchanges import Exchanges
 
     if bool(exchange) != bool(symbols) or (exchange and universe):
         raise UsageError(
@@ -100,7 +102,7 @@ def _wanted(
         return backfill.wanted_of_universe(connection, universe, timeframe, since)
     if exchange and symbols:
         name = exchange.strip().lower()
-        found = Exchanges().source(name).find(symbols.split(","))
+        found = exchanges.source_for(connection, name).find(symbols.split(","))
         return [backfill.Wanted(name, symbol, timeframe, since) for symbol in found]
     return backfill.wanted_by_subscription(connection, since)
 

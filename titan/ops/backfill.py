@@ -183,6 +183,7 @@ def backfill(
     progress: Progress = lambda text: None,
     sleep: Callable[[float], None] = time.sleep,
     *,
+    exchanges: Exchanges | None = None,
     has_archives: bool = True,
 ) -> Backfilled:
     """Load what is missing of series. Every second what has come is committed; run again, it goes on where it stopped.
@@ -190,10 +191,10 @@ def backfill(
     Whole months of short candles come from archives, where the exchange publishes such. An exchange that does not answer is
     waited for, some times. Raises psycopg.Error when the server fails.
     """
-    exchanges = Exchanges(sleep, attempts=PATIENT_ATTEMPTS)
+    exchanges = exchanges or patient_exchanges(sleep)
     stretches = plan(connection, wanted, exchanges.now())
     done, pace, fruitless = Backfilled(stretches), Pace(stretches), 0
-    if has_archives and (months := _months(exchanges, stretches)):
+    if has_archives and (months := _months(connection, exchanges, stretches)):
         load_months(
             connection, months, done.report,
             lambda month, candles: pace.add(month.candles, candles),
@@ -208,6 +209,7 @@ def backfill(
         _note_asked_again(connection, [by_inquiry[inquiry] for inquiry in loaded.answered])
         for promoted in loaded.report.promoted:
             done.report.add(promoted, goes_on=True)
+        done.report.remarks += loaded.report.remarks
         waiting = {one: error for one, error in loaded.failed.items() if one.exchange in loaded.unreachable}
         done.failed |= {one: error for one, error in loaded.failed.items() if one not in waiting}
         fruitless = 0 if loaded.candles else fruitless + 1
@@ -222,14 +224,19 @@ def backfill(
     return done
 
 
-def _months(exchanges: Exchanges, stretches: Sequence[Stretch]) -> list[Month]:
+def patient_exchanges(sleep: Callable[[float], None] = time.sleep) -> Exchanges:
+    """Exchanges that are asked oftener before a page counts as failed: one bad minute should not end a long way."""
+    return Exchanges(sleep, attempts=PATIENT_ATTEMPTS)
+
+
+def _months(connection: Connection, exchanges: Exchanges, stretches: Sequence[Stretch]) -> list[Month]:
     """The months that may lie in archives, of the stretches that nobody was asked about."""
     found: list[Month] = []
     for stretch in stretches:
         if stretch.exchange not in ARCHIVES or stretch.reason == "outage":
             continue
         with suppress(TitanError):  # it will be said of the inquiry
-            name = exchanges.source(stretch.exchange).own_name(stretch.symbol)
+            name = exchanges.source_for(connection, stretch.exchange).own_name(stretch.symbol)
             found += months(stretch.inquiry, name, stretch.from_at, stretch.until_at)
     return found
 

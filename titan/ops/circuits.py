@@ -47,6 +47,17 @@ def open_circuits(connection: Connection) -> dict[str, Circuit]:
     return {row.exchange: row for row in rows}
 
 
+def left_alone(
+    circuits: Mapping[str, Circuit], now: datetime, *, is_insistent: bool = False
+) -> dict[str, ExchangeUnreachableError]:
+    """The exchanges that are not to be asked now, and why. Who insists asks those that did not answer, but not those that
+    asked to be left alone.
+    """
+    return {
+        name: one.error() for name, one in circuits.items() if one.retry_at > now and (one.is_asked_for or not is_insistent)
+    }
+
+
 def note(
     connection: Connection,
     now: datetime,

@@ -94,7 +94,7 @@ class Relay:
         """Pass on what is there, at most some of each topic; returns how many events that were."""
         if self._connection is None or self._connection.closed:
             self._connection = connect(autocommit=True)
-            self._register(self._connection)
+        self._register(self._connection)  # again, should somebody have forgotten it: it runs
         return sum(self._pass_on(self._connection, topic, tell) for topic in self._wanted)
 
     def _register(self, connection: Connection) -> None:

@@ -8,20 +8,20 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
 
 from expectations.gate import preload
 from ingest.listings import note_listings
 from ingest.sources.calls import ATTEMPTS
-from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError, Inquiry, RateLimitedError
+from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError, Inquiry, RateLimitedError, present
 from titan.core.batch import Batch, Market, instant, join
 from titan.core.database import Connection
 from titan.core.errors import GateError, SourceError, TitanError, UsageError
 from titan.core.log import Progress, event
 from titan.core.timeframes import parse_timeframe
-from titan.ops.circuits import note, open_circuits
+from titan.ops.circuits import left_alone, note, open_circuits
 from titan.ops.loads import LoadReport, promote_into
 
 log = logging.getLogger("titan.exchanges")
@@ -81,6 +81,12 @@ class Exchanges:
             self._open[exchange] = source, time.monotonic()
             self._opened.add(exchange)
         return source
+
+    def source_for(self, connection: Connection, exchange: str) -> ExchangeSource:
+        """The same for who insists on asking it. Raises ExchangeUnreachableError, too, if it asked to be left alone."""
+        if error := left_alone(open_circuits(connection), self.now(), is_insistent=True).get(exchange):
+            raise error
+        return self.source(exchange)
 
     def newly_opened(self) -> list[tuple[str, ExchangeSource]]:
         """The exchanges that were opened since this was asked last, so that their lists of markets are fresh."""
@@ -292,12 +298,7 @@ class Loader:
         """
         preload()
         circuits = open_circuits(self._connection)
-        closed = {name: one for name, one in circuits.items() if one.retry_at <= self._exchanges.now()}
-        gone = {
-            name: one.error()
-            for name, one in circuits.items()
-            if name not in closed and (one.is_asked_for or not self._is_insistent)
-        }
+        gone = left_alone(circuits, self._exchanges.now(), is_insistent=self._is_insistent)
         for inquiry in inquiries:
             if error := gone.get(inquiry.exchange):
                 self._finish(Answer(inquiry, error=error, gone=error))
@@ -436,7 +437,7 @@ def load_exchange(
     """
     period = parse_timeframe(timeframe)
     exchanges = Exchanges()
-    source = exchanges.source(exchange.lower())
+    source = exchanges.source_for(connection, exchange.lower())
     found = source.find(symbols)
     source.check(found, period)
     inquiries = [Inquiry(exchange.lower(), symbol, period.name, since, is_new=True) for symbol in found]
@@ -444,8 +445,3 @@ def load_exchange(
     if len(loaded.failed) == len(inquiries) and not loaded.report.promoted:
         raise loaded.failed[inquiries[0]]
     return loaded.report
-
-
-def present() -> datetime:
-    """The present instant, by the clock of this machine."""
-    return datetime.now(UTC)

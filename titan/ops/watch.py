@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 import psycopg
 
-from ingest.promotion import promote
 from ingest.sources.exchange import Inquiry
 from ingest.sources.limits import Backoff
 from ingest.sources.streams import Streams
@@ -26,8 +25,9 @@ from titan.core.batch import EPOCH, Batch, join
 from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.core.log import event
-from titan.ops.circuits import Circuit, open_circuits
+from titan.ops.circuits import Circuit, left_alone, open_circuits
 from titan.ops.exchanges import Exchanges, Loaded, Loader
+from titan.ops.loads import LoadReport, promote_into
 from titan.ops.project import project_files
 from titan.ops.refresh import Build, Refreshed, build_by_dbt, refresh
 from titan.ops.run_lock import RunLock
@@ -309,8 +309,7 @@ class Watch:
         self._has_told_of_nothing = not series
 
     def _is_due(self, series: Series, now: datetime) -> bool:
-        circuit = self._circuits.get(series.exchange)
-        return (circuit is None or circuit.retry_at <= now) and self._paces[series.key].next_at <= now
+        return series.exchange not in left_alone(self._circuits, now) and self._paces[series.key].next_at <= now
 
     def _next_at(self, series: Sequence[Series], cycle: Cycle) -> datetime:
         wanted = [
@@ -330,10 +329,11 @@ class Watch:
         if self._streams is None:
             return
         told: dict[Series, Batch] = {}
+        away = left_alone(self._circuits, cycle.at)  # what is not open now is not opened for a stream
         for one in series:
             pace = self._paces[one.key]
             pace.stream_at = None
-            if pace.newest is None or not self._streams.is_live(one.key):
+            if pace.newest is None or one.exchange in away or not self._streams.is_live(one.key):
                 continue
             inquiry = Inquiry(*one.key, since=pace.newest, until=one.period.close_of(pace.newest))
             late = (cycle.at - (inquiry.until or cycle.at)).total_seconds()
@@ -352,7 +352,7 @@ class Watch:
         origin = f"{first.exchange} {len(told)} symbols {first.timeframe} stream"
         begun = time.monotonic()
         try:
-            promoted = promote(connection, join(list(told.values()), origin))
+            promoted = promote_into(connection, join(list(told.values()), origin), LoadReport())
         except TitanError as error:  # asking brings the same candles, series by series
             event(log, "stream not taken", logging.WARNING, origin=origin, error=str(error))
             return
