@@ -20,6 +20,7 @@ from dbt_common.events.event_manager import EventManager
 from xdist.scheduler import LoadScopeScheduling
 
 from ingest.sources import exchange as source
+from tests.clocks import stay_within_the_hour
 from tests.local_exchange import SINCE, LocalExchange, local_exchange
 from tests.quick_titan import quickly
 from tests.servers import temporary_server
@@ -205,7 +206,11 @@ def shared() -> Path:
 
 @pytest.fixture
 def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExchange]:
-    """Binance on loopback, with five daily candles of BTC/USDT since SINCE; nobody waits between attempts."""
+    """Binance on loopback, with five daily candles of BTC/USDT since SINCE; nobody waits between attempts.
+
+    The hour does not end within a test: what is asked and what is compared would be of different hours.
+    """
+    stay_within_the_hour()
     with local_exchange() as exchange:
         exchange.add("BTCUSDT", SINCE, "1d", [100 + at for at in range(5)])
         monkeypatch.setenv("TITAN_CCXT_BINANCE", exchange.ccxt_options())

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from tests.fast_clock import FastClock
+from tests.clocks import FastClock
 from tests.local_exchange import local_exchange
 from tests.warehouse import create_database, use_database
 from titan.core.database import connect

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest.sources.exchange import ExchangeUnreachableError
+from tests.clocks import this_hour
 from tests.commands import QUICK_TITAN, titan
 from tests.local_exchange import Fault, LocalExchange, random_trouble
 from tests.warehouse import Warehouse
@@ -23,8 +24,7 @@ from titan.ops.subscriptions import load_subscriptions
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 
 HOUR = timedelta(hours=1)
-NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-SINCE = NOW.replace(hour=0) - timedelta(days=150)
+SINCE = this_hour().replace(hour=0) - timedelta(days=150)
 LIMITED = Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "300"})
 
 
@@ -33,7 +33,7 @@ def market(exchange: LocalExchange) -> LocalExchange:
     """Hours of BTC/USDT and ETH/USDT from SINCE to now: four pages each."""
     exchange.candles.clear()
     for symbol in ("BTCUSDT", "ETHUSDT"):
-        exchange.add(symbol, SINCE, "1h", [float(at % 50 + 1) for at in range((NOW - SINCE) // HOUR)])
+        exchange.add(symbol, SINCE, "1h", [float(at % 50 + 1) for at in range((this_hour() - SINCE) // HOUR)])
     return exchange
 
 
@@ -63,7 +63,7 @@ def assert_complete(warehouse: Warehouse, market: LocalExchange, since: datetime
     ]
     assert rows == expected
     assert warehouse.value("select count(*) from raw.ohlcv_revision") == 0
-    assert observed(warehouse) == [(f"{symbol[:3]}/USDT", since, NOW) for symbol in sorted(market.candles)]
+    assert observed(warehouse) == [(f"{symbol[:3]}/USDT", since, this_hour()) for symbol in sorted(market.candles)]
 
 
 def test_what_is_here_is_not_asked_for_again(warehouse: Warehouse, market: LocalExchange) -> None:
@@ -74,7 +74,7 @@ def test_what_is_here_is_not_asked_for_again(warehouse: Warehouse, market: Local
 
 
 def test_earlier_history_is_put_before_what_is_here(warehouse: Warehouse, market: LocalExchange) -> None:
-    begun = NOW - 30 * HOUR
+    begun = this_hour() - 30 * HOUR
     run(warehouse, since=begun)
     requests = market.requests
     done = run(warehouse, since=begun - 500 * HOUR)
@@ -82,13 +82,13 @@ def test_earlier_history_is_put_before_what_is_here(warehouse: Warehouse, market
     assert (stretch.reason, stretch.from_at, stretch.until_at) == ("earlier", begun - 500 * HOUR, begun)
     assert done.report.promoted[0].inserted == 500
     assert market.requests == requests + 1
-    assert observed(warehouse) == [("BTC/USDT", begun - 500 * HOUR, NOW)]
+    assert observed(warehouse) == [("BTC/USDT", begun - 500 * HOUR, this_hour())]
 
 
 def test_time_before_the_first_candle_is_asked_for_once(warehouse: Warehouse, market: LocalExchange) -> None:
     run(warehouse)
     run(warehouse, since=SINCE - 300 * HOUR)
-    assert observed(warehouse) == [("BTC/USDT", SINCE - 300 * HOUR, NOW)]
+    assert observed(warehouse) == [("BTC/USDT", SINCE - 300 * HOUR, this_hour())]
     assert run(warehouse, since=SINCE - 300 * HOUR).stretches == []
 
 
@@ -199,15 +199,15 @@ def test_who_asks_to_be_left_alone_is_by_every_process(warehouse: Warehouse, mar
     warehouse.query("update ops.circuit_breaker set retry_at = now()")
     load_subscriptions(warehouse.connection)
     assert json.loads(titan("status", "--json").stdout)["left_alone"] == []
-    assert warehouse.value("select count(*) from raw.ohlcv") == (NOW - SINCE) // HOUR
+    assert warehouse.value("select count(*) from raw.ohlcv") == (this_hour() - SINCE) // HOUR
 
 
 def test_killed_again_and_again_it_ends_as_if_nobody_had(warehouse: Warehouse, market: LocalExchange) -> None:
     chance = random.Random(1)
     market.candles.clear()
-    since = NOW - timedelta(days=8)
+    since = this_hour() - timedelta(days=8)
     for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT"):
-        market.add(symbol, since, "1m", [float(at % 50 + 1) for at in range((NOW - since) // timedelta(minutes=1))])
+        market.add(symbol, since, "1m", [float(at % 50 + 1) for at in range((this_hour() - since) // timedelta(minutes=1))])
     market.answer_time = 0.2
     command = [*QUICK_TITAN, "backfill", "--exchange", "binance", "--symbols", "*/USDT", "--timeframe", "1m"]
     command += ["--since", since.isoformat()]
@@ -229,7 +229,7 @@ def test_killed_again_and_again_it_ends_as_if_nobody_had(warehouse: Warehouse, m
                            "inner join raw.instrument using (instrument_id) group by 1 order by 1")  # fmt: skip
     closes = [float(candle[4]) for candle in market.candles["AAAUSDT"].values()]
     assert rows == [(f"{name}/USDT", len(closes), len(closes), sum(closes)) for name in ("AAA", "BBB", "CCC")]
-    assert {(start, stop >= NOW) for _, start, stop in observed(warehouse)} == {(since, True)}
+    assert {(start, stop >= this_hour()) for _, start, stop in observed(warehouse)} == {(since, True)}
     assert len(observed(warehouse)) == 3
 
 
@@ -243,9 +243,9 @@ def test_the_plan_asks_nobody(warehouse: Warehouse, market: LocalExchange) -> No
     assert market.requests == 0
     told = titan(*command, "--refresh")
     assert told.returncode == ExitCode.OK
-    assert f"{2 * ((NOW - SINCE) // HOUR):,} rows read" in told.stdout
+    assert f"{2 * ((this_hour() - SINCE) // HOUR):,} rows read" in told.stdout
     assert titan(*command, "--dry-run").stdout == "nothing is missing\n"
-    assert warehouse.value("select count(*) from marts.ohlcv where timeframe = '1h'") == 2 * ((NOW - SINCE) // HOUR)
+    assert warehouse.value("select count(*) from marts.ohlcv where timeframe = '1h'") == 2 * ((this_hour() - SINCE) // HOUR)
 
 
 def test_two_at_once_are_one(warehouse: Warehouse, market: LocalExchange) -> None:
@@ -274,10 +274,10 @@ def test_what_cannot_be_asked_is_said(
 
 def test_a_series_without_a_beginning_goes_as_far_back_as_config_says(warehouse: Warehouse, market: LocalExchange) -> None:
     def begins(timeframe: str, exchange: str = "binance") -> datetime:
-        (stretch,) = plan(warehouse.connection, [Wanted(exchange, "BTC/USDT", timeframe)], NOW)
+        (stretch,) = plan(warehouse.connection, [Wanted(exchange, "BTC/USDT", timeframe)], this_hour())
         return stretch.from_at
 
-    midnight = NOW.replace(hour=0)
+    midnight = this_hour().replace(hour=0)
     assert begins("1m") == begins("15m") == midnight - timedelta(days=180)
     assert begins("1h") == begins("1D") == datetime(2010, 7, 17, tzinfo=UTC)
     warehouse.query("insert into config.history values ('binance', '*', '30 days'), ('binance', '1m', '7 days')")

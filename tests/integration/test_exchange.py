@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest.sources.exchange import ExchangeUnreachableError
+from tests.clocks import this_hour
 from tests.commands import titan
 from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
 from tests.warehouse import Warehouse
@@ -31,7 +32,7 @@ def test_candles_land_with_all_that_the_exchange_tells(warehouse: Warehouse, exc
     )  # fmt: skip
     assert warehouse.query("select exchange, symbol, base_timeframe from raw.instrument") == [("binance", "BTC/USDT", "1D")]
     observed = warehouse.value("select upper(observed) from raw.observed")
-    assert observed == datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert observed == this_hour().replace(hour=0)
     assert load(warehouse).has_changed_nothing
 
 
@@ -44,10 +45,6 @@ def test_pages_are_followed_to_the_end(warehouse: Warehouse, exchange: LocalExch
 def observed_of(warehouse: Warehouse) -> list[tuple[datetime, datetime]]:
     ranges = "select lower(stretch), upper(stretch) from raw.observed cross join unnest(observed) as stretch order by 1"
     return warehouse.query(ranges)
-
-
-def this_hour() -> datetime:
-    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def test_a_quiet_stretch_is_passed_by_what_the_exchange_answers_for(warehouse: Warehouse, exchange: LocalExchange) -> None:
@@ -96,7 +93,7 @@ def test_a_time_that_cannot_be_is_quarantined_and_ends_nothing(warehouse: Wareho
 
 
 def test_the_unfinished_candle_is_left_out(warehouse: Warehouse, exchange: LocalExchange) -> None:
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = this_hour().replace(hour=0)
     exchange.add("BTCUSDT", today - timedelta(days=2), "1d", [7, 8, 9])
     report = load(warehouse, since=today - timedelta(days=2))
     assert (report.promoted[0].inserted, report.promoted[0].unfinished, report.quarantined) == (2, 1, 0)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.clocks import FastClock
 from tests.commands import titan
-from tests.fast_clock import FastClock
 from tests.local_exchange import SINCE, LocalExchange
 from tests.warehouse import Warehouse
 from titan.ops.exchanges import Exchanges, Inquiry, Loader

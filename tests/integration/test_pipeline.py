@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from ingest.load_batch import WRITER_LOCK
+from tests.clocks import this_hour
 from tests.commands import QUICK_TITAN, TITAN, titan
 from tests.integration.test_command_line import CANDLES
 from tests.local_exchange import LocalExchange
@@ -329,7 +330,7 @@ def test_a_poll_loads_what_is_new_and_builds_only_then(warehouse: Warehouse, exc
     assert (second.code, second.report.has_changed_nothing, second.refreshed.steps) == (ExitCode.OK, True, [])
     asked = warehouse.value("select details ->> 'since' from raw.load_batch order by batch_id desc limit 1")
     # Its last candle is long ago, so it is asked again for a week (CATCH_UP) and two candles.
-    assert (datetime.now(UTC).date() - date.fromisoformat(asked[:10])).days == 9
+    assert (this_hour().date() - date.fromisoformat(asked[:10])).days == 9
 
 
 def test_a_subscription_is_spelled_as_its_candles_are_or_refused(warehouse: Warehouse) -> None:
@@ -346,7 +347,7 @@ def test_a_subscription_is_spelled_as_its_candles_are_or_refused(warehouse: Ware
 
 
 def _subscribe_daily(warehouse: Warehouse, days: int) -> datetime:
-    since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
+    since = this_hour().replace(hour=0) - timedelta(days=days)
     warehouse.query("insert into config.subscription values ('binance', 'ETH/USDT', '1D', %s)", since.date())
     return since
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from ingest import quarantine
 from ingest.quarantine import Selection
 from ingest.release import release
+from tests.clocks import stay_within_the_hour, this_hour
 from tests.commands import titan
 from tests.warehouse import BARS_ALONE, Row, Warehouse, instant, make_batch
 from titan.core.errors import UsageError
@@ -131,7 +132,8 @@ def test_a_released_row_observes_its_own_period_and_no_more(warehouse: Warehouse
 
 
 def test_a_candle_that_is_not_finished_is_not_released(warehouse: Warehouse) -> None:
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    stay_within_the_hour()
+    hour = this_hour()
     rows = [Row(hour - timedelta(hours=at), 10.0, volume=1.0 if at else -1.0) for at in range(30)]
     warehouse.load(make_batch(rows))
     row = ids(warehouse)["volume_is_not_negative"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ingest.sources.streams import Streams
-from tests.fast_clock import FastClock
+from tests.clocks import FastClock
 from tests.local_exchange import SINCE, Fault, LocalExchange
 from tests.local_stream import LocalStream
 from tests.warehouse import Warehouse

@@ -13,8 +13,8 @@ from itertools import pairwise
 import pytest
 
 from ingest.sources.limits import Backoff
+from tests.clocks import FastClock
 from tests.commands import TITAN, titan
-from tests.fast_clock import FastClock
 from tests.local_exchange import SINCE, Fault, LocalExchange
 from tests.warehouse import Warehouse
 from titan.cli import output

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.fast_clock import FastClock
+from tests.clocks import FastClock
 from tests.local_exchange import SINCE, Fault, LocalExchange, random_trouble
 from tests.warehouse import Warehouse
 from titan.ops.watch import Cycle, Watch

@@ -1,16 +1,22 @@
-"""A clock for watches: time passes when somebody waits, and not otherwise."""
+"""Clocks of tests: a fast one for watches, and the machine's for what compares by it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import RLock
 
 from titan.ops.watch import Stopped
 
+LONGEST_TEST = timedelta(seconds=90)
+
 
 class FastClock:
-    """It stops at an instant, unless never; `at` does things at instants, in their order."""
+    """Time passes when somebody waits, and not otherwise; at an instant, unless never, it stops.
+
+    `at` has what is done at instants, in their order.
+    """
 
     def __init__(self, start: datetime, until: datetime | None = None) -> None:
         self.instant, self._until = start, until
@@ -33,3 +39,15 @@ class FastClock:
         """Raises Stopped when the end has come."""
         if self._until is not None and self.instant >= self._until:
             raise Stopped
+
+
+def this_hour() -> datetime:
+    """The beginning of the hour that it is."""
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def stay_within_the_hour() -> None:
+    """Wait for the next hour where this one ends within a test: what it asks and what it compares would be of two hours."""
+    left = this_hour() + timedelta(hours=1) - datetime.now(UTC)
+    if left < LONGEST_TEST:
+        time.sleep(left.total_seconds() + 0.1)
