@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.local_exchange import Fault, LocalExchange, local_exchange
 from tests.warehouse import create_database, use_database
@@ -69,7 +70,14 @@ def _serve(pipe: Pipe, begins: datetime) -> None:
 
 
 def main() -> None:
-    """Print what came, how fast, and how much of the limit that is."""
+    """Print what came, how fast, and how much of the limit that is; beside it, what one thread would have made."""
+    print(f"a backfill of series of {DAYS} days of minutes, where {LIMIT} requests a second are allowed")
+    _measure("at once", SYMBOLS)
+    with patch("ingest.sources.exchange.LARGEST_CREW", 1):
+        _measure("one after the other", 2)
+
+
+def _measure(how: str, symbols: int) -> None:
     create_database(DATABASE)
     use_database(DATABASE)
     migrate()
@@ -78,7 +86,7 @@ def main() -> None:
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, begins), daemon=True)
     server.start()
     os.environ["TITAN_CCXT_BINANCE"] = json.dumps({**json.loads(ours.recv()), "rateLimit": 50})
-    wanted = [Wanted("binance", f"A{number:02}/USDT", "1m", begins) for number in range(SYMBOLS)]
+    wanted = [Wanted("binance", f"A{number:02}/USDT", "1m", begins) for number in range(symbols)]
     with connect() as connection:
         begun = time.perf_counter()
         done = backfill(connection, wanted, has_archives=False)
@@ -88,11 +96,11 @@ def main() -> None:
     server.join()
     assert not done.failed, done.failed
     (promoted,) = done.report.promoted
-    print(f"a backfill of {SYMBOLS} series of {DAYS} days of minutes, where {LIMIT} requests a second are allowed")
     print(
-        f"  {promoted.inserted:,} candles in {seconds:.1f} s, {promoted.inserted / seconds:,.0f} a second, in "
-        f"{len(promoted.batch_ids)} batches; {requests:,} requests, {requests / seconds:.1f} a second: "
-        f"{requests / seconds / LIMIT:.0%} of the limit, {refused} of them refused; {_memory() / 1e6:.0f} MB",
+        f"  {symbols} series, {how}: {promoted.inserted:,} candles in {seconds:.1f} s, "
+        f"{promoted.inserted / seconds:,.0f} a second, in {len(promoted.batch_ids)} batches; {requests:,} requests, "
+        f"{requests / seconds:.1f} a second: {requests / seconds / LIMIT:.0%} of the limit, {refused} of them refused; "
+        f"{_memory() / 1e6:.0f} MB",
         flush=True,
     )
 
