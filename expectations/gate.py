@@ -190,7 +190,7 @@ def _measured(connection: Connection, batch: Batch, clock: Clock, candles: Candl
         special_days=clock.special_days,
         trading_date=clock.trading_date,
         is_closed_date=clock.is_closed_date,
-        is_outside_session=clock.is_outside_session,
+        is_outside_session=clock.is_closed_date if batch.has_extended_hours else clock.is_outside_session,
         fewest_rows=sql.Literal(FEWEST_ROWS),
         closed_at=clock.closed_at,
         expected_count=clock.periods("ranged.from_at", "coalesce(ranged.asked_until, ranged.last_closed_at)"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from psycopg import Rollback
 
 from ingest.load_batch import close_batch, open_batch
 from ingest.sources.adjustments import Adjustment, read_adjustments
@@ -33,36 +36,51 @@ def load_adjustments(
     Raises SourceError for a file that cannot be read whole and UsageError where its instrument is unknown or ambiguous: then
     nothing has changed.
     """
-    found = read_adjustments(path)
+    found = [replace(one, symbol=_symbol(one, symbol)) for one in read_adjustments(path)]
     with connection.transaction():
-        batch_id = open_batch(connection, "adjustments", str(path), None, datetime.now(UTC), {})
-        instruments = {
-            name: _instrument(connection, name, exchange, market_type) for name in {_symbol(one, symbol) for one in found}
-        }
-        inserted = revised = 0
-        for one in found:
-            row: Any = connection.execute(
-                """
-                insert into raw.adjustment as standing (
-                    instrument_id, ex_date, kind, ratio, amount, price_factor, known_at, batch_id
-                )
-                values (
-                    %(instrument_id)s, %(ex_date)s, %(kind)s, %(ratio)s, %(amount)s, %(price_factor)s, %(known_at)s,
-                    %(batch_id)s
-                )
-                on conflict (instrument_id, ex_date, kind) do update set
-                    ratio = excluded.ratio, amount = excluded.amount, price_factor = excluded.price_factor,
-                    known_at = excluded.known_at, batch_id = excluded.batch_id
-                    where (standing.ratio, standing.amount, standing.price_factor, standing.known_at)
-                        is distinct from (excluded.ratio, excluded.amount, excluded.price_factor, excluded.known_at)
-                returning xmax = 0
-                """,
-                {**vars(one), "instrument_id": instruments[_symbol(one, symbol)], "batch_id": batch_id},
-            ).fetchone()
-            inserted += bool(row and row[0])
-            revised += bool(row and not row[0])
-        close_batch(connection, batch_id, rows_read=len(found), rows_inserted=inserted, rows_revised=revised)
-    return Adjusted(batch_id, str(path), sorted(instruments), len(found), inserted, revised)
+        return _store(connection, str(path), found, exchange, market_type)
+
+
+def note_adjustments(connection: Connection, exchange: str, found: Sequence[Adjustment]) -> Adjusted | None:
+    """Make what an exchange tells of its own instruments current; None where that is known already, and leaves no trace."""
+    with connection.transaction() as transaction:
+        done = _store(connection, f"{exchange} splits and dividends", found, exchange, "spot")
+        if not done.inserted + done.revised:
+            raise Rollback(transaction)
+        return done
+    return None
+
+
+def _store(
+    connection: Connection, origin: str, found: Sequence[Adjustment], exchange: str | None, market_type: str
+) -> Adjusted:
+    batch_id = open_batch(connection, "adjustments", origin, None, datetime.now(UTC), {})
+    symbols = {str(one.symbol) for one in found}
+    instruments = {name: _instrument(connection, name, exchange, market_type) for name in symbols}
+    inserted = revised = 0
+    for one in found:
+        row: Any = connection.execute(
+            """
+            insert into raw.adjustment as standing (
+                instrument_id, ex_date, kind, ratio, amount, price_factor, known_at, batch_id
+            )
+            values (
+                %(instrument_id)s, %(ex_date)s, %(kind)s, %(ratio)s, %(amount)s, %(price_factor)s, %(known_at)s,
+                %(batch_id)s
+            )
+            on conflict (instrument_id, ex_date, kind) do update set
+                ratio = excluded.ratio, amount = excluded.amount, price_factor = excluded.price_factor,
+                known_at = excluded.known_at, batch_id = excluded.batch_id
+                where (standing.ratio, standing.amount, standing.price_factor, standing.known_at)
+                    is distinct from (excluded.ratio, excluded.amount, excluded.price_factor, excluded.known_at)
+            returning xmax = 0
+            """,
+            {**vars(one), "instrument_id": instruments[str(one.symbol)], "batch_id": batch_id},
+        ).fetchone()
+        inserted += bool(row and row[0])
+        revised += bool(row and not row[0])
+    close_batch(connection, batch_id, rows_read=len(found), rows_inserted=inserted, rows_revised=revised)
+    return Adjusted(batch_id, origin, sorted(instruments), len(found), inserted, revised)
 
 
 def _symbol(one: Adjustment, symbol: str | None) -> str:

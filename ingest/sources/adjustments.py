@@ -58,7 +58,7 @@ def read_adjustments(path: Path) -> list[Adjustment]:
             f"{path}: its columns {', '.join(rows[0][1])} are not those of splits and dividends",
             hint=f"a file of adjustments has the columns {LAYOUTS}",
         )
-    return _added_up(found)
+    return added_up(found)
 
 
 def _events(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Iterator[Adjustment]:
@@ -126,7 +126,8 @@ def _simple(ratio: float) -> float:
     return float(near) if near and abs(float(near) / ratio - 1) < 1e-4 else ratio
 
 
-def _added_up(found: list[Adjustment]) -> list[Adjustment]:
+def added_up(found: list[Adjustment]) -> list[Adjustment]:
+    """One action of a kind for each symbol and ex-date: cash is added up, of others the last one holds."""
     cash: dict[tuple[str | None, date, str], Adjustment] = {}
     for one in found:
         key = (one.symbol, one.ex_date, one.kind)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ingest.sources.adjustments import Adjustment
 from ingest.sources.calls import ATTEMPTS, Caller, ExchangeUnreachableError, RateLimitedError
 from ingest.sources.limits import RateLimit
 from ingest.sources.paging import DAY, Paging, Row, Span, is_time, moment
@@ -100,8 +101,9 @@ class ExchangeSource:
     which there are `attempts`; `now` is the present by the clock of who asks. Raises UsageError for an exchange that does
     not exist, and what a Caller raises.
 
-    lag: how much later than here it is at the exchange, and no later; its candles are finished by its own clock. crew: how
-    many requests have to be under way for it to be asked as often as it allows.
+    lag: how much later than here it is at the exchange, and no later, less what it is behind with candles: these are
+    finished by that clock. crew: how many requests have to be under way for it to be asked as often as it allows.
+    has_adjustments: whether it tells splits and dividends, too.
     """
 
     def __init__(
@@ -118,7 +120,9 @@ class ExchangeSource:
         self._exchange.throttle = RateLimit(interval).wait
         self._call = Caller(self._exchange, sleep or wait, attempts)
         self._markets = self._call(_read_markets, self._exchange.load_markets)
-        self.lag = self._lag()
+        self._has_extended_hours = getattr(self._exchange, "has_extended_hours", False)
+        self.has_adjustments = hasattr(self._exchange, "adjustments")
+        self.lag = self._lag() - getattr(self._exchange, "delay", timedelta(0))
 
     def close(self) -> None:
         """Let go of its connections."""
@@ -129,13 +133,19 @@ class ExchangeSource:
         if unknown := [symbol for symbol in symbols if symbol not in self._markets]:
             raise UsageError(
                 f"{self._id} has no market {', '.join(unknown)}",
-                hint="symbols are written BASE/QUOTE, perpetuals BASE/QUOTE:SETTLE",
+                hint=self._spelling,
             )
         if timeframe.ccxt_name not in (self._exchange.timeframes or {}):
             raise UsageError(
                 f"{self._id} has no {timeframe.name} candles",
                 hint=f"it has {', '.join(self._exchange.timeframes or {})}",
             )
+
+    @property
+    def _spelling(self) -> str:
+        if self.has_adjustments:
+            return "stocks are written as they are listed, e.g. AAPL or BRK.B"
+        return "spot is written BASE/QUOTE, perpetuals BASE/QUOTE:SETTLE"
 
     def find(self, names: Sequence[str]) -> list[str]:
         """The symbols that names mean: patterns with * and ? every market with candles that they fit, others themselves.
@@ -151,7 +161,7 @@ class ExchangeSource:
             if not fitting:
                 raise UsageError(
                     f"{self._id} has no market like {name!r}",
-                    hint="spot is written BASE/QUOTE, perpetuals BASE/QUOTE:SETTLE",
+                    hint=self._spelling,
                 )
             found |= dict.fromkeys(sorted(fitting))
         return list(found)
@@ -159,6 +169,10 @@ class ExchangeSource:
     def listings(self) -> list[Listing]:
         """Every market with candles, as the exchange lists it."""
         return [self._listing(symbol) for symbol in self._markets if self._has_candles(symbol)]
+
+    def adjustments(self, symbols: Sequence[str]) -> list[Adjustment]:
+        """Its splits and dividends of these symbols, if it tells any. Raises what a Caller raises."""
+        return self._call(list, self._exchange.adjustments, symbols) if self.has_adjustments and symbols else []
 
     def _listing(self, symbol: str) -> Listing:
         market = self._markets[symbol]
@@ -253,6 +267,7 @@ class ExchangeSource:
             ],
             answered=[claims],
             details={"since": inquiry.since.isoformat(), "until": as_of.isoformat()},
+            has_extended_hours=self._has_extended_hours,
         )
 
     def _ask(self, symbol: str, timeframe: Timeframe, cursor: int, until: int | None) -> list[Row]:
@@ -277,9 +292,16 @@ def _open(exchange_id: str) -> Any:
     import ccxt  # a second of start-up that no other command should pay
     from requests.adapters import HTTPAdapter
 
-    if exchange_id not in ccxt.exchanges:
-        raise UsageError(f"unknown exchange {exchange_id!r}", hint="its name as ccxt has it, e.g. binance or coinbase")
-    exchange = getattr(ccxt, exchange_id)({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options_of(exchange_id)})
+    make: Any
+    if exchange_id == "alpacastocks":
+        from ingest.sources.alpaca import AlpacaStocks
+
+        make = AlpacaStocks
+    elif exchange_id in ccxt.exchanges:
+        make = getattr(ccxt, exchange_id)
+    else:
+        raise UsageError(f"unknown exchange {exchange_id!r}", hint="its name as ccxt has it, e.g. binance; or alpacastocks")
+    exchange = make({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options_of(exchange_id)})
     if not exchange.has.get("fetchOHLCV"):
         raise UsageError(f"{exchange_id} offers no candles")
     for scheme in ("http://", "https://"):

@@ -52,14 +52,14 @@ def load_file(
 
 @app.command("exchange")
 def load_exchange_command(
-    exchange: Annotated[str, typer.Argument(help="ccxt's name of the exchange, e.g. binance.")],
+    exchange: Annotated[str, typer.Argument(help="ccxt's name of the exchange, e.g. binance; or alpacastocks.")],
     symbols: Annotated[str, typer.Option(help="One or more, separated by commas, or patterns: BTC/USDT,*/EUR.")],
     since: Annotated[str, typer.Option(help="Date or time, UTC, of the first candle.")],
     timeframe: Annotated[str, typer.Option(help="E.g. 1m, 1h, 1D.")] = "1D",
     refreshes: Refreshes = False,
     as_json: Json = False,
 ) -> None:
-    """Load an exchange's public candles; no key is needed.
+    """Load an exchange's public candles; no key is needed. Stocks of Alpaca need its keys in the environment.
 
     Example: titan load exchange binance --symbols BTC/USDT --timeframe 1d --since 2020-01-01
     """

@@ -70,7 +70,8 @@ class Batch:
     answered; it is empty for a file that covers no more than from the first open to the last close of each of its symbols.
     A piecemeal batch holds candles picked one by one: it observes no more than their own periods, and measures of the whole
     say nothing of it. A series of its own, as a file holds one, does not revise most of another one's candles. `unfinished`
-    counts rows that the source itself marks as such; they are left out. `record_of` gives the original text of a row.
+    counts rows that the source itself marks as such; they are left out. With extended hours it may hold candles of trading
+    days before their session and after it, and nothing else. `record_of` gives the original text of a row.
     """
 
     source: str
@@ -87,6 +88,7 @@ class Batch:
     is_piecemeal: bool = False
     is_series_of_its_own: bool = False
     unfinished: int = 0
+    has_extended_hours: bool = False
 
     @property
     def observed(self) -> tuple[datetime, datetime] | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
+from typing import Any
 
 from expectations.gate import preload
+from ingest.adjustments import note_adjustments
 from ingest.listings import note_listings
 from ingest.sources.calls import ATTEMPTS
 from ingest.sources.exchange import ExchangeSource, ExchangeUnreachableError, Inquiry, RateLimitedError, present
@@ -92,6 +94,14 @@ class Exchanges:
         """The exchanges that were opened since this was asked last, so that their lists of markets are fresh."""
         opened, self._opened = sorted(self._opened), set()
         return [(exchange, self._open[exchange][0]) for exchange in opened if exchange in self._open]
+
+    def opened(self, exchange: str) -> ExchangeSource | None:
+        """The exchange, if it is open; nobody is asked."""
+        return self._open.get(exchange, (None, 0.0))[0]
+
+    def look_again(self, exchange: str) -> None:
+        """Take it for newly opened once more: what is read then could not be."""
+        self._opened.add(exchange)
 
     def forget(self, exchange: str) -> None:
         """Open it anew when it is asked next: its markets may have changed, or it wants to be left alone no longer."""
@@ -307,8 +317,10 @@ class Loader:
         self._tell(f"asking {', '.join(names)}")
         for came in self._exchanges.ask(asked, as_of, lambda: self._progress(self._told)):
             self._load(came)
-        for name, source in self._exchanges.newly_opened():
+        opened = dict(self._exchanges.newly_opened())
+        for name, source in opened.items():
             self._note_listings(name, source)
+        self._note_adjustments(set(opened), [inquiry for inquiry in asked if inquiry.is_new])
         lost = {name: error for name, error in self.loaded.unreachable.items() if name not in gone}
         if lost or any(name in circuits for name in names):
             note(self._connection, self._exchanges.now(), lost, [name for name in names if name not in lost])
@@ -319,6 +331,28 @@ class Loader:
         for row in note_listings(self._connection, exchange, source.listings(), self._exchanges.now()):
             if row["is_ours"]:
                 self.loaded.report.remarks.append(f"{exchange} {row['symbol']} {row['change']}")
+
+    def _note_adjustments(self, opened: Set[str], new: Sequence[Inquiry]) -> None:
+        """Ask for splits and dividends: of all that is here where an exchange was opened, else of what is new."""
+        for name in sorted(opened | {inquiry.exchange for inquiry in new}):
+            source = self._exchanges.opened(name)
+            if not (source and source.has_adjustments):
+                continue
+            here: Any = self._connection.execute(
+                "select symbol from raw.instrument where exchange = %s and market_type = 'spot' order by symbol", (name,)
+            )
+            of_new = {inquiry.symbol for inquiry in new if inquiry.exchange == name}
+            symbols = [symbol for (symbol,) in here if name in opened or symbol in of_new]
+            try:
+                done = note_adjustments(self._connection, name, source.adjustments(symbols))
+            except TitanError as error:  # the candles are here; what adjusts them is asked for again by the next load
+                self._exchanges.look_again(name)
+                self.loaded.report.failed.append((f"{name} splits and dividends", error))
+                continue
+            if done:
+                self.loaded.report.remarks.append(
+                    f"{done.origin}: {done.inserted} new, {done.revised} revised, of {', '.join(done.symbols)}"
+                )
 
     def _load(self, came: Sequence[Answer]) -> None:
         by_market: dict[Market, list[Answer]] = defaultdict(list)
