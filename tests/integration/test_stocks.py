@@ -11,15 +11,14 @@ import pytest
 
 from ingest.sources import exchange as source
 from ingest.sources.paging import RefusedError
-from tests.clocks import stay_within_the_hour
 from tests.commands import titan
 from tests.local_alpaca import LocalAlpaca
 from tests.local_exchange import Fault, local_exchange
 from tests.warehouse import Warehouse
 from titan.core.errors import ExitCode, UsageError
 from titan.ops import backfill
-from titan.ops.backfill import Wanted
-from titan.ops.exchanges import load_exchange
+from titan.ops.backfill import Backfilled, Wanted
+from titan.ops.exchanges import Exchanges, load_exchange
 from titan.ops.loads import LoadReport
 from titan.ops.subscriptions import load_subscriptions
 
@@ -47,16 +46,23 @@ def local(day: date, hour: int = 0, minute: int = 0) -> datetime:
     return datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK).astimezone(UTC)
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, served: LocalAlpaca, now: datetime) -> None:
+    """It is now, here and there."""
+    served.now = lambda: now
+    monkeypatch.setattr("titan.ops.exchanges.present", served.now)
+    monkeypatch.setattr("ingest.sources.alpaca.AlpacaStocks.milliseconds", lambda _: int(now.timestamp() * 1000))
+
+
 @pytest.fixture
 def alpaca(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAlpaca]:
-    """Days of AAA, which was split 4:1 and paid two dividends on one day, and of BBB."""
-    stay_within_the_hour()
+    """Days of AAA, which was split 4:1 and paid two dividends on one day, and of BBB; it is noon, some days later."""
     served = LocalAlpaca()
     with local_exchange(served):
         closes = [400.0 + at if at < 20 else 100.0 + at / 4 for at in range(len(DAYS))]
         served.add_stock("AAA", "1Day", [local(day) for day in DAYS], closes)
         served.add_stock("BBB", "1Day", [local(day) for day in DAYS], [50.0 + at for at in range(len(DAYS))])
         served.actions = {"forward_split": [SPLIT], "cash_dividend": [CASH, {**CASH, "rate": 0.25, "special": True}]}
+        set_clock(monkeypatch, served, local(DAYS[-1] + timedelta(days=3), 12))
         monkeypatch.setenv("TITAN_CCXT_ALPACASTOCKS", served.options())
         monkeypatch.setenv("APCA_API_KEY_ID", "PKTEST")
         monkeypatch.setenv("APCA_API_SECRET_KEY", "secret")
@@ -66,6 +72,11 @@ def alpaca(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAlpaca]:
 
 def load(warehouse: Warehouse, *symbols: str, timeframe: str = "1d", since: datetime = SINCE) -> LoadReport:
     return load_exchange(warehouse.connection, "alpacastocks", list(symbols or ("AAA",)), timeframe, since)
+
+
+def ask_for(exchanges: Exchanges, warehouse: Warehouse, symbol: str, timeframe: str, since: datetime) -> Backfilled:
+    wanted = [Wanted("alpacastocks", symbol, timeframe, since)]
+    return backfill.backfill(warehouse.connection, wanted, sleep=lambda seconds: None, exchanges=exchanges)
 
 
 def test_days_are_those_of_the_session_with_its_splits_and_dividends(warehouse: Warehouse, alpaca: LocalAlpaca) -> None:
@@ -115,9 +126,12 @@ def test_actions_that_cannot_be_had_lose_no_candles_and_are_asked_for_again(
     assert (origin, "403 Forbidden not for you" in str(error)) == ("alpacastocks splits and dividends", True)
     alpaca.actions["forward_split"] = [{**SPLIT, "old_rate": 0}]
     assert "0 is not above 0" in str(load(warehouse).failed[0][1])
+    exchanges = Exchanges()
+    ((origin, _),) = ask_for(exchanges, warehouse, "AAA", "1D", SINCE - timedelta(days=5)).report.failed
+    assert origin == "alpacastocks splits and dividends"
     assert warehouse.value("select count(*) from raw.adjustment") == 0
     alpaca.actions["forward_split"] = [SPLIT]
-    assert load(warehouse).failed == []
+    assert ask_for(exchanges, warehouse, "AAA", "1D", SINCE - timedelta(days=10)).report.failed == []
     assert warehouse.value("select count(*) from raw.adjustment") == 2
 
 
@@ -144,8 +158,10 @@ def test_hours_before_and_after_the_session_are_kept_and_stop_nothing(warehouse:
 def test_days_off_stop_a_batch_whatever_its_hours(warehouse: Warehouse, alpaca: LocalAlpaca) -> None:
     weekend = minutes(date(2024, 1, 6), 0, 24 * 60)
     alpaca.add_stock("CCC", "1Min", weekend, [10.0] * len(weekend))
-    report = load(warehouse, "CCC", timeframe="1m")
-    assert [type(error).__name__ for _, error in report.failed] == ["GateError"]
+    done = ask_for(Exchanges(), warehouse, "CCC", "1m", SINCE)
+    ((_, error),) = done.report.failed
+    assert "outside_session_share: CCC 1" in str(error)
+    assert warehouse.value("select count(*) from raw.ohlcv") == 0
 
 
 def test_pages_are_followed_whatever_their_length(warehouse: Warehouse, alpaca: LocalAlpaca) -> None:
@@ -158,9 +174,7 @@ def test_what_is_not_there_yet_does_not_count_as_asked(
 ) -> None:
     """The trades of all exchanges come a quarter of an hour late; it refuses to be asked about that time."""
     now = local(DAYS[3], 14)
-    alpaca.now = lambda: now + timedelta(seconds=30)
-    monkeypatch.setattr("titan.ops.exchanges.present", alpaca.now)
-    monkeypatch.setattr("ingest.sources.alpaca.AlpacaStocks.milliseconds", lambda _: int(now.timestamp() * 1000) + 30_000)
+    set_clock(monkeypatch, alpaca, now + timedelta(seconds=30))
     alpaca.add_stock("CCC", "1Min", minutes(DAYS[3], 9 * 60, 14 * 60), [10.0] * 300)
     report = load(warehouse, "CCC", timeframe="1m", since=local(DAYS[3], 9))
     assert (report.failed, report.promoted[0].inserted) == ([], 285)

@@ -210,6 +210,7 @@ def backfill(
         for promoted in loaded.report.promoted:
             done.report.add(promoted, goes_on=True)
         done.report.remarks += loaded.report.remarks
+        done.report.failed += loaded.unadjusted
         waiting = {one: error for one, error in loaded.failed.items() if one.exchange in loaded.unreachable}
         done.failed |= {one: error for one, error in loaded.failed.items() if one not in waiting}
         fruitless = 0 if loaded.candles else fruitless + 1

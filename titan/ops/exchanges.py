@@ -262,7 +262,8 @@ class Loaded:
     """What came of inquiries: the report, the close of the newest finished candle of each, and what failed, by inquiry.
 
     Of an exchange that could not be reached the error is kept, too. candles: how many have come; reached: how far each
-    inquiry is; answered: those that are answered to their end.
+    inquiry is; answered: those that are answered to their end. unadjusted: whose splits and dividends could not be had, and
+    why.
     """
 
     report: LoadReport = field(default_factory=LoadReport)
@@ -272,6 +273,7 @@ class Loaded:
     candles: int = 0
     reached: dict[Inquiry, datetime] = field(default_factory=dict)
     answered: set[Inquiry] = field(default_factory=set)
+    unadjusted: list[tuple[str, TitanError]] = field(default_factory=list)
 
 
 @dataclass
@@ -321,6 +323,7 @@ class Loader:
         for name, source in opened.items():
             self._note_listings(name, source)
         self._note_adjustments(set(opened), [inquiry for inquiry in asked if inquiry.is_new])
+        self.loaded.report.failed += self.loaded.unadjusted
         lost = {name: error for name, error in self.loaded.unreachable.items() if name not in gone}
         if lost or any(name in circuits for name in names):
             note(self._connection, self._exchanges.now(), lost, [name for name in names if name not in lost])
@@ -347,7 +350,7 @@ class Loader:
                 done = note_adjustments(self._connection, name, source.adjustments(symbols))
             except TitanError as error:  # the candles are here; what adjusts them is asked for again by the next load
                 self._exchanges.look_again(name)
-                self.loaded.report.failed.append((f"{name} splits and dividends", error))
+                self.loaded.unadjusted.append((f"{name} splits and dividends", error))
                 continue
             if done:
                 self.loaded.report.remarks.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from psycopg.rows import class_row
 
@@ -71,11 +71,12 @@ def load_subscriptions(connection: Connection, progress: Progress = lambda text:
 
     Raises ExchangeUnreachableError when no exchange at all can be reached.
     """
-    now = datetime.now(UTC)
+    exchanges = Exchanges()
+    now = exchanges.now()
     series = subscribed(connection, now)
     if not series:
         return LoadReport(remarks=[NOTHING])
-    loaded = Loader(connection, Exchanges(), progress).load(inquiries(series), now)
+    loaded = Loader(connection, exchanges, progress).load(inquiries(series), now)
     if loaded.unreachable and not loaded.report.promoted:
         raise next(iter(loaded.unreachable.values()))
     return loaded.report

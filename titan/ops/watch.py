@@ -381,7 +381,7 @@ class Watch:
         cycle.inserted += sum(batch.inserted for batch in loaded.report.promoted)
         cycle.revised += sum(batch.revised for batch in loaded.report.promoted)
         cycle.quarantined += loaded.report.quarantined
-        cycle.failed |= {str(one): error for one, error in loaded.failed.items()}
+        cycle.failed |= {str(one): error for one, error in loaded.failed.items()} | dict(loaded.unadjusted)
         failed = {one: loaded.failed[inquiry] for one, inquiry in asked.items() if inquiry in loaded.failed}
         answers = [self._answer(one, loaded.newest.get(asked[one]), cycle.at) for one in due if one not in failed]
         self._delays.learn(answers)
