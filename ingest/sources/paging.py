@@ -61,7 +61,7 @@ class Paging:
         self.strays: list[Row] = []
         self._answered: list[Span] = []
         self._silent: list[Span] = []
-        self._doubtful: Span | None = None  # before a first page that begins late, until another one follows it
+        self._doubtful: Span | None = None  # what lies before the first candles that came, until others follow them
         self._reach = 0  # periods that some answer has been seen to cover
         self._is_reach_known = False  # whether one ended there although there was more
         self._has_looked_ahead = False
@@ -94,12 +94,15 @@ class Paging:
                 self._silent.append((cursor, reached))
                 cursor, follows_a_page = reached, False
                 continue
+            is_at_once = found[0][0] - cursor <= AT_ONCE * self._step
             page = [row for row in found if row[0] < stop]
+            if not page and not self._answered and not is_at_once:  # of a later time: it may give its newest ones alone
+                self._doubtful = (cursor, stop)
+                return
             if not page:
                 self._answered.append((cursor, stop))
                 return
             first, last = int(page[0][0]), int(page[-1][0])
-            is_at_once = first - cursor <= AT_ONCE * self._step
             if not self._answered and not is_at_once:
                 self._doubtful = (cursor, first)
             else:
@@ -115,7 +118,7 @@ class Paging:
             cursor, follows_a_page = last + 1, True
 
     def _before(self, start: int, first: int) -> Iterator[list[Row]]:
-        """What lies before the first candle of an exchange that gave one page, which begins late.
+        """What lies before the first candle of an exchange that gave one page, which begins late or past what was asked for.
 
         Either there is nothing, or it gives its newest candles whatever it is asked. Then it has older ones when it is asked
         about that time alone, or does not answer that.

@@ -62,7 +62,8 @@ def newest(most: int, *, heeds_until: bool) -> Callable[[Exchange, int, int | No
 
 def walk(exchange: Exchange, end: int, limit: int = 1000) -> tuple[list[int], list[Span]]:
     """The openings that came, in order, and what was answered, in hours from START; until it was no answer any more."""
-    paging = Paging(exchange.ask, since=START, end=START + end * STEP, step=STEP, limit=limit)
+    now = max(START + end * STEP, *exchange.opened)
+    paging = Paging(exchange.ask, since=START, end=START + end * STEP, step=STEP, limit=limit, now=now)
     came: list[int] = []
     with suppress(SourceError):
         for page in paging.pages():
@@ -198,6 +199,7 @@ SHORT = st.integers(5, LEAST_REACH - 1).map(window)  # less than any that ccxt d
 NEWEST = st.builds(newest, st.integers(2, 400), heeds_until=st.booleans())
 # Periods from one candle to the next; numbers of questions that are answered by nothing, no two in a row.
 GAPS = st.lists(st.integers(1, 60) | st.just(500), min_size=1, max_size=60)
+PART = st.just(1.0) | st.floats(0, 1)  # how far of the candles is asked for
 EMPTY = st.sets(st.integers(1, 30), max_size=8).map(lambda found: {number for number in found if number - 1 not in found})
 
 
@@ -212,25 +214,27 @@ def test_nothing_is_lost(
 
 
 @settings(deadline=None, max_examples=100)
-@given(gaps=GAPS, answer=NEWEST, empty_answers=EMPTY)
+@given(gaps=GAPS, part=PART, answer=NEWEST, empty_answers=EMPTY)
 def test_what_counts_as_answered_has_come(
-    gaps: list[int], answer: Callable[[Exchange, int, int | None], list[int]], empty_answers: set[int]
+    gaps: list[int], part: float, answer: Callable[[Exchange, int, int | None], list[int]], empty_answers: set[int]
 ) -> None:
+    """Of a hole between candles, too: an exchange that gives its newest ones has said nothing of it."""
     opened = hours(*accumulate(gaps))
-    came, answered = walk(Exchange(opened, answer, empty_answers=empty_answers), sum(gaps) + 2)
+    came, answered = walk(Exchange(opened, answer, empty_answers=empty_answers), int(part * sum(gaps)) + 2)
     missing = [(at - START) // STEP for at in opened if at not in came]
     assert not [number for number in missing if any(start <= number < stop for start, stop in answered)]
 
 
 @settings(deadline=None, max_examples=200)
-@given(gaps=GAPS, answer=HONEST | NEWEST | SHORT, empty_answers=EMPTY)
+@given(gaps=GAPS, part=PART, answer=HONEST | NEWEST | SHORT, empty_answers=EMPTY)
 def test_what_is_claimed_while_pages_come_has_come(
-    gaps: list[int], answer: Callable[[Exchange, int, int | None], list[int]], empty_answers: set[int]
+    gaps: list[int], part: float, answer: Callable[[Exchange, int, int | None], list[int]], empty_answers: set[int]
 ) -> None:
     """It is committed with them: if nobody asked again, nothing might be missing."""
     opened = hours(*accumulate(gaps))
     exchange = Exchange(opened, answer, empty_answers=empty_answers)
-    paging = Paging(exchange.ask, since=START, end=START + (sum(gaps) + 2) * STEP, step=STEP, limit=1000)
+    end, now = (START + (hour + 2) * STEP for hour in (int(part * sum(gaps)), sum(gaps)))
+    paging = Paging(exchange.ask, since=START, end=end, step=STEP, limit=1000, now=now)
     came: set[int] = set()
     claimed: list[Span] = []
     with suppress(SourceError):
