@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +46,8 @@ class LocalExchange:
 
     It may answer for no more than `window` milliseconds from where it is asked, or its `newest` ones whatever it is asked.
     """
+
+    refusals: Sequence[Fault] = (Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "1"}),)
 
     def __init__(self) -> None:
         self.candles: dict[str, dict[int, list[Any]]] = {}
@@ -91,6 +93,15 @@ class LocalExchange:
             yield
         finally:
             self._at_once -= 1
+
+    def rows_of(self, answer: Fault) -> list[Any]:
+        """The candles of an answer."""
+        rows: list[Any] = json.loads(answer.body)
+        return rows
+
+    def page_of(self, answer: Fault, rows: list[Any]) -> Fault:
+        """The same answer with other candles."""
+        return Fault(200, json.dumps(rows).encode())
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Fault:
         if path.endswith("/time"):
@@ -167,29 +178,29 @@ def _market(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def random_trouble(seed: int, rate: float) -> Callable[[Fault], Fault]:
+def random_trouble(seed: int, rate: float, exchange: LocalExchange | None = None) -> Callable[[Fault], Fault]:
     """Answers as exchanges give them on a bad day, so often: refusals to serve, no answer, parts of one, one twice, pages of
     something that stands between.
     """
-    chance, turn = random.Random(seed), threading.Lock()
+    chance, turn, dialect = random.Random(seed), threading.Lock(), exchange or LocalExchange()
 
     def trouble(answer: Fault) -> Fault:
         with turn:
             if chance.random() >= rate:
                 return answer
-            rows = json.loads(answer.body)
+            rows = dialect.rows_of(answer)
             return chance.choice(
                 [
-                    Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "1"}),
+                    *dialect.refusals,
                     Fault(503, b"busy"),
                     Fault(502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"}),
                     Fault(200, b"<html>Just a moment...</html>", {"Content-Type": "text/html"}),
                     Fault(0, b""),
                     Fault(200, answer.body[: len(answer.body) // 2], is_truncated=True),
                     Fault(200, answer.body[: len(answer.body) // 2]),
-                    Fault(200, json.dumps([*rows, *rows]).encode()),
-                    Fault(200, json.dumps(rows[: len(rows) // 2]).encode()),
-                    Fault(200, b"[]"),
+                    dialect.page_of(answer, [*rows, *rows]),
+                    dialect.page_of(answer, rows[: len(rows) // 2]),
+                    dialect.page_of(answer, []),
                     Fault(200, b"null"),
                 ]
             )

@@ -17,7 +17,7 @@ from ingest.sources.archives import ARCHIVES, Month, months
 from ingest.sources.calls import PATIENT_ATTEMPTS
 from ingest.sources.exchange import Inquiry
 from titan.core.database import Connection, statement
-from titan.core.errors import TitanError, UsageError
+from titan.core.errors import SourceError, TitanError, UsageError
 from titan.core.log import Progress, event
 from titan.core.timeframes import TIMEFRAMES
 from titan.ops.archives import load_months
@@ -221,8 +221,24 @@ def backfill(
         again = {(one.exchange, one.symbol, one.timeframe) for one in waiting}
         rest = [one for one in wanted if (one.exchange, one.symbol, one.timeframe) in again]
         stretches = plan(connection, rest, exchanges.now())
+    done.failed |= _unanswered(plan(connection, wanted, exchanges.now()), done)
     done.report.failed += [(str(one), error) for one, error in done.failed.items()]
     return done
+
+
+def _unanswered(left: Sequence[Stretch], done: Backfilled) -> dict[Inquiry, TitanError]:
+    """What was asked about, and was not answered: an exchange may give its newest candles, whatever it is asked."""
+    failed = {(one.exchange, one.symbol, one.timeframe) for one in done.failed}
+    asked = {(one.exchange, one.symbol, one.timeframe) for one in done.stretches} - failed
+    return {
+        one.inquiry: SourceError(
+            f"{one.exchange} does not answer for {one.symbol} "
+            f"from {one.from_at:%Y-%m-%d %H:%M} to {one.until_at:%Y-%m-%d %H:%M}",
+            hint="it may give its newest candles alone; titan load file takes older ones from files",
+        )
+        for one in left
+        if one.reason in ("earlier", "not_fetched") and (one.exchange, one.symbol, one.timeframe) in asked
+    }
 
 
 def patient_exchanges(sleep: Callable[[float], None] = time.sleep) -> Exchanges:
