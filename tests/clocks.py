@@ -51,3 +51,11 @@ def stay_within_the_hour() -> None:
     left = this_hour() + timedelta(hours=1) - datetime.now(UTC)
     if left < LONGEST_TEST:
         time.sleep(left.total_seconds() + 0.1)
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Wait until it is so; fails after twenty seconds."""
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Kraken's public REST API on loopback: other names, other times, other refusals, and its newest 720 candles alone."""
+"""Kraken's public REST API and websockets on loopback: other names, times, refusals, and its newest 720 candles alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from aiohttp import web
+
+from ingest.sources.paging import moment
 from tests.local_exchange import Fault, LocalExchange
+from tests.local_stream import LocalStream
 
 MOST_CANDLES = 720
+MINUTES = {"1m": 1, "1h": 60, "1d": 1440}
 LIMITED = Fault(200, b'{"error": ["EAPI:Rate limit exceeded"]}')
 BUSY = Fault(200, b'{"error": ["EService:Unavailable"]}')
 
@@ -74,3 +79,30 @@ def _market(name: str) -> dict[str, Any]:
         "cost_decimals": 5, "ordermin": "0.0001", "costmin": "0.5", "tick_size": "0.1", "status": "online",
         "fees": [[0, 0.4]], "fees_maker": [[0, 0.25]], "leverage_buy": [], "leverage_sell": [],
     }  # fmt: skip
+
+
+class LocalKrakenStream(LocalStream):
+    """Kraken's websockets, version 2: candles by symbol and interval in minutes, never said to be closed."""
+
+    def push(self, symbol: str, interval: str, candle: list[Any], *, is_closed: bool = False) -> None:
+        """A candle as Binance's REST API has it, to everybody who listens to its series; `symbol` as in BTC/USDT."""
+        opened, opening, high, low, close, volume, *_ = candle
+        begin = f"{moment(opened):%Y-%m-%dT%H:%M:%S.000000000Z}"
+        told = {
+            "symbol": symbol, "interval": MINUTES[interval], "interval_begin": begin,
+            "open": float(opening), "high": float(high), "low": float(low), "close": float(close), "volume": float(volume),
+            "trades": 7, "vwap": float(close),
+        }  # fmt: skip
+        self._do(
+            self._tell(f"{symbol} {MINUTES[interval]}", json.dumps({"channel": "ohlc", "type": "update", "data": [told]}))
+        )
+
+    async def _heard(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
+        if asked.get("method") != "subscribe":
+            return
+        wanted = asked["params"]
+        for symbol in wanted["symbol"]:
+            self._sockets[socket].add(f"{symbol} {wanted['interval']}")
+            result = {"channel": wanted["channel"], "symbol": symbol, "interval": wanted["interval"]}
+            told = {"method": "subscribe", "success": True, "req_id": asked["req_id"], "result": result}
+            await socket.send_str(json.dumps(told))

@@ -68,12 +68,14 @@ class LocalStream:
         try:
             async for message in socket:
                 if message.type == WSMsgType.TEXT:
-                    asked = json.loads(message.data)
-                    self._sockets[socket] |= set(asked.get("params", ()))
-                    await socket.send_str(json.dumps({"result": None, "id": asked.get("id")}))
+                    await self._heard(socket, json.loads(message.data))
         finally:
             del self._sockets[socket]
         return socket
+
+    async def _heard(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
+        self._sockets[socket] |= set(asked.get("params", ()))
+        await socket.send_str(json.dumps({"result": None, "id": asked.get("id")}))
 
     async def serve(self) -> web.AppRunner:
         """Listen on a free port."""

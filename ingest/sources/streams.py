@@ -44,7 +44,7 @@ class Streams:
         self._lock = threading.Lock()
         self._heard: dict[Key, _Heard] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._exchanges: dict[str, asyncio.Task[Any]] = {}
+        self._exchanges: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="streams", daemon=True)
         self._thread.start()
@@ -108,7 +108,7 @@ class Streams:
         backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
         while True:
             try:
-                exchange = await self._opened(exchange_id)
+                exchange = await self._opened(exchange_id, timeframe)
                 if exchange is None or not exchange.has.get("watchOHLCV"):
                     return
                 rows = await exchange.watch_ohlcv(symbol, TIMEFRAMES[timeframe].ccxt_name)
@@ -122,11 +122,15 @@ class Streams:
                     event(log, "stream lost", logging.WARNING, series=" ".join(key), error=told, wait=round(wait, 1))
                 await asyncio.sleep(wait)
 
-    async def _opened(self, exchange_id: str) -> Any:
-        """The exchange with its markets, opened once for all its series; None if ccxt has no streams of it."""
-        opening = self._exchanges.get(exchange_id)
+    async def _opened(self, exchange_id: str, timeframe: str) -> Any:
+        """The exchange with its markets, opened once for all its series of a timeframe; None if ccxt has no streams of it.
+
+        ccxt's streams of some exchanges (kraken is one) tell a symbol's candles of every timeframe to whoever waits for any.
+        """
+        key = (exchange_id, timeframe)
+        opening = self._exchanges.get(key)
         if opening is None or (opening.done() and opening.exception() is not None):
-            opening = self._exchanges[exchange_id] = self._loop.create_task(_open(exchange_id))
+            opening = self._exchanges[key] = self._loop.create_task(_open(exchange_id))
         return await asyncio.shield(opening)
 
     def _note(self, key: Key, rows: list[Row], told: Mapping[tuple[str, str, int], _Told]) -> None:

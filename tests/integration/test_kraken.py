@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ingest.sources import exchange as source
-from tests.clocks import stay_within_the_hour, this_hour
+from ingest.sources.streams import Streams
+from tests.clocks import stay_within_the_hour, this_hour, wait_until
 from tests.local_exchange import local_exchange, random_trouble
-from tests.local_kraken import BUSY, LIMITED, MOST_CANDLES, LocalKraken
+from tests.local_kraken import BUSY, LIMITED, MOST_CANDLES, LocalKraken, LocalKrakenStream
 from tests.warehouse import Warehouse
 from titan.ops import backfill
 from titan.ops.backfill import Backfilled, Wanted
@@ -89,6 +91,29 @@ def test_a_bad_day_of_it_loses_nothing(warehouse: Warehouse, kraken: LocalKraken
         (1400, 1400, since)
     ]
     assert observed_of(warehouse) == [(since, this_hour())] * 2
+
+
+def test_its_streams_of_two_timeframes_are_kept_apart(kraken: LocalKraken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ccxt told the hour's candle to who listened to minutes, and never subscribed to the second timeframe of a symbol."""
+    minute, hour = ("kraken", "BTC/USDT", "1m"), ("kraken", "BTC/USDT", "1h")
+    opened = int(this_hour().timestamp() * 1000)
+    with LocalKrakenStream().running() as stream:
+        options = json.loads(kraken.ccxt_options())
+        options["urls"]["api"]["ws"] = {"publicV2": stream.url}
+        monkeypatch.setenv("TITAN_CCXT_KRAKEN", json.dumps(options))
+        streams = Streams()
+        try:
+            streams.follow({minute, hour})
+            stream.wait_for("BTC/USDT 1", "BTC/USDT 60")
+            for interval, step, close in (("1m", 60_000, "1.5"), ("1h", 3_600_000, "2.5")):
+                for at in range(2):
+                    stream.push("BTC/USDT", interval, [opened + at * step, close, close, close, close, "3"])
+            wait_until(lambda: streams.closed(minute, opened) and streams.closed(hour, opened))
+            assert streams.closed(minute, opened) == [opened, 1.5, 1.5, 1.5, 1.5, 3.0]
+            assert streams.closed(hour, opened) == [opened, 2.5, 2.5, 2.5, 2.5, 3.0]
+            assert streams.closed(minute, opened + 60_000) is None  # nothing has come after it
+        finally:
+            streams.close()
 
 
 def test_its_refusals_pass(warehouse: Warehouse, kraken: LocalKraken) -> None:

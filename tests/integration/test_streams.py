@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from ingest.sources.streams import Streams
-from tests.clocks import FastClock
+from tests.clocks import FastClock, wait_until
 from tests.local_exchange import SINCE, Fault, LocalExchange
 from tests.local_stream import LocalStream
 from tests.warehouse import Warehouse
@@ -53,19 +52,12 @@ def ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def tell(stream: LocalStream, streams: Streams, candle: list[Any], *, is_closed: bool = True) -> None:
     """Push a candle, and wait until it is heard."""
     stream.push("BTCUSDT", "1m", candle, is_closed=is_closed)
-    until(lambda: streams.is_live(KEY) and candle[0] in streams._heard[KEY].candles)
+    wait_until(lambda: streams.is_live(KEY) and candle[0] in streams._heard[KEY].candles)
     if is_closed:
-        until(lambda: streams.closed(KEY, candle[0]))
+        wait_until(lambda: streams.closed(KEY, candle[0]))
 
 
 def run(clock: FastClock, exchange: LocalExchange, streams: Streams) -> list[Cycle]:
@@ -139,7 +131,7 @@ def test_a_stream_that_is_lost_is_done_without_and_comes_back(
     def lose() -> None:
         stream.is_refusing = True
         stream.drop()
-        until(lambda: not streams.is_live(KEY))
+        wait_until(lambda: not streams.is_live(KEY))
 
     def come_back() -> None:
         stream.is_refusing = False
@@ -175,7 +167,7 @@ def test_an_exchange_without_streams_is_let_go_like_any_other() -> None:
     """Ending a watch of one was a traceback."""
     streams = Streams()
     streams.follow({("bitso", "BTC/USDT", "1m")})
-    until(lambda: streams._exchanges and all(opening.done() for opening in streams._exchanges.values()))
+    wait_until(lambda: streams._exchanges and all(opening.done() for opening in streams._exchanges.values()))
     streams.close()
     assert not streams.is_live(("bitso", "BTC/USDT", "1m"))
 
