@@ -101,8 +101,9 @@ class ExchangeSource:
     which there are `attempts`; `now` is the present by the clock of who asks. Raises UsageError for an exchange that does
     not exist, and what a Caller raises.
 
-    lag: how much later than here it is at the exchange, and no later, less what it is behind with candles: these are
-    finished by that clock. crew: how many requests have to be under way for it to be asked as often as it allows.
+    delay: how long after its close a candle is there at all, where that is known to be long. lag: how much later than here
+    it is at the exchange, and no later, less that delay: candles are finished by that clock. crew: how many requests have to
+    be under way for it to be asked as often as it allows.
     has_adjustments: whether it tells splits and dividends, too.
     """
 
@@ -122,7 +123,8 @@ class ExchangeSource:
         self._markets = self._call(_read_markets, self._exchange.load_markets)
         self._has_extended_hours = getattr(self._exchange, "has_extended_hours", False)
         self.has_adjustments = hasattr(self._exchange, "adjustments")
-        self.lag = self._lag() - getattr(self._exchange, "delay", timedelta(0))
+        self.delay: timedelta = getattr(self._exchange, "delay", timedelta(0))
+        self.lag = self._lag() - self.delay
 
     def close(self) -> None:
         """Let go of its connections."""

@@ -11,6 +11,7 @@ import pytest
 
 from ingest.sources import exchange as source
 from ingest.sources.paging import RefusedError
+from tests.clocks import FastClock
 from tests.commands import titan
 from tests.local_alpaca import LocalAlpaca
 from tests.local_exchange import Fault, local_exchange
@@ -21,6 +22,7 @@ from titan.ops.backfill import Backfilled, Wanted
 from titan.ops.exchanges import Exchanges, load_exchange
 from titan.ops.loads import LoadReport
 from titan.ops.subscriptions import load_subscriptions
+from titan.ops.watch import Cycle, Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests keeps its connections until it is collected
 
@@ -197,6 +199,23 @@ def test_a_backfill_and_a_poll_of_stocks_are_as_of_any_exchange(warehouse: Wareh
     assert load_subscriptions(warehouse.connection).has_changed_nothing
     told = json.loads(titan("listings", "--exchange", "alpacastocks", "--json").stdout)
     assert [row["symbol"] for row in told] == ["AAA", "BBB"]
+
+
+def test_a_watch_follows_what_comes_late(warehouse: Warehouse, alpaca: LocalAlpaca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minutes that are there a quarter of an hour after their close: none is asked for before, which would never end."""
+    clock = FastClock(local(DAYS[3], 12), local(DAYS[3], 12, 30))
+    alpaca.now = clock.now
+    monkeypatch.setattr("ingest.sources.alpaca.AlpacaStocks.milliseconds", lambda _: int(clock.now().timestamp() * 1000))
+    alpaca.add_stock("CCC", "1Min", minutes(DAYS[3], 9 * 60, 16 * 60), [10.0 + at % 7 for at in range(420)])
+    warehouse.query("insert into config.subscription (exchange, symbol, timeframe, since) "
+                    "values ('alpacastocks', 'CCC', '1m', %s)", DAYS[3])  # fmt: skip
+    cycles: list[Cycle] = []
+    Watch(clock).run(cycles.append)
+    assert not [cycle.failed for cycle in cycles if cycle.failed]
+    assert local(DAYS[3], 12, 13) <= warehouse.value("select max(closed_at) from raw.ohlcv") <= local(DAYS[3], 12, 15)
+    assert warehouse.value("select count(*) from raw.ohlcv_revision") == 0
+    assert alpaca.requests < 2 * 30
+    warehouse.assert_incremental_equals_full()
 
 
 def test_what_it_refuses_is_said_with_what_to_do(

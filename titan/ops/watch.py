@@ -398,15 +398,20 @@ class Watch:
     def _answer(self, series: Series, newest: datetime | None, now: datetime) -> _Answer:
         """Whether a series had the candle that was due."""
         pace, period = self._paces[series.key], series.period
-        known = newest or pace.newest
-        due = period.last_close(now, known) if known else period.last_close(now)
+        known, then = newest or pace.newest, now - self._behind(series)
+        due = period.last_close(then, known) if known else period.last_close(then)
         attempts = pace.attempts if pace.due == due else 0
-        return _Answer(series, due, newest, attempts, (now - due).total_seconds(), newest is not None and newest >= due)
+        return _Answer(series, due, newest, attempts, (then - due).total_seconds(), newest is not None and newest >= due)
+
+    def _behind(self, series: Series) -> timedelta:
+        """How long after its close a candle of an exchange can be had at all."""
+        source = self._exchanges.opened(series.exchange)
+        return source.delay if source else timedelta(0)
 
     def _follow(self, answer: _Answer, now: datetime) -> None:
         """Decide when a series is asked next: for the next candle, or once more for this one."""
         series, pace, delay = answer.series, self._paces[answer.series.key], self._delays.of(answer.series)
-        next_close = series.period.close_of(answer.due) + timedelta(seconds=delay)
+        next_close = series.period.close_of(answer.due) + self._behind(series) + timedelta(seconds=delay)
         again = now + timedelta(seconds=max(SHORTEST_DELAY, delay / 4) * 2.0 ** min(answer.attempts, 20))
         pace.is_quiet = pace.is_quiet and answer.newest in (None, pace.newest)
         is_given_up = answer.is_there or pace.is_quiet or again >= next_close
