@@ -10,6 +10,7 @@ from threading import RLock
 from titan.ops.watch import Stopped
 
 LONGEST_TEST = timedelta(seconds=90)
+SETTLED = timedelta(seconds=3)
 
 
 class FastClock:
@@ -47,10 +48,14 @@ def this_hour() -> datetime:
 
 
 def stay_within_the_hour() -> None:
-    """Wait for the next hour where this one ends within a test: what it asks and what it compares would be of two hours."""
-    left = this_hour() + timedelta(hours=1) - datetime.now(UTC)
-    if left < LONGEST_TEST:
-        time.sleep(left.total_seconds() + 0.1)
+    """Wait for the next hour where this one ends within a test: what it asks and what it compares would be of two hours.
+
+    And until some seconds of it have passed: exchanges whose clock tells whole ones are still in the hour before.
+    """
+    begun = this_hour() + SETTLED
+    if datetime.now(UTC) > this_hour() + timedelta(hours=1) - LONGEST_TEST:
+        begun += timedelta(hours=1)
+    time.sleep(max((begun - datetime.now(UTC)).total_seconds(), 0))
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
