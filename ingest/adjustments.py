@@ -43,6 +43,8 @@ def load_adjustments(
 
 def note_adjustments(connection: Connection, exchange: str, found: Sequence[Adjustment]) -> Adjusted | None:
     """Make what an exchange tells of its own instruments current; None where that is known already, and leaves no trace."""
+    if not found:
+        return None
     with connection.transaction() as transaction:
         done = _store(connection, f"{exchange} splits and dividends", found, exchange, "spot")
         if not done.inserted + done.revised:

@@ -28,7 +28,6 @@ class LocalAlpaca(LocalExchange):
         self.assets: list[dict[str, Any]] = []
         self.page = MOST_BARS
         self.has_empty_pages = False
-        self.queries: list[dict[str, str]] = []
 
     def add_stock(self, symbol: str, timeframe: str, opened: list[datetime], closes: list[float], **asset: Any) -> None:
         """A listed stock with its bars."""
@@ -56,18 +55,23 @@ class LocalAlpaca(LocalExchange):
         if path == "/v2/assets":
             return _told(self.assets)
         self.requests += 1
-        self.queries.append(asked)
         if path == "/v1/corporate-actions":
             if self.action_faults:
                 return self.action_faults.pop(0)
             symbols, kinds = asked["symbols"].split(","), asked["types"].split(",")
-            found = {f"{kind}s": [one for one in self.actions.get(kind, []) if one["symbol"] in symbols] for kind in kinds}
-            return _told(
-                {"corporate_actions": {kind: rows for kind, rows in found.items() if rows}, "next_page_token": None}
-            )
+            rows = [(kind, row) for kind in kinds for row in self.actions.get(kind, []) if row["symbol"] in symbols]
+            return self._actions(rows, int(asked.get("page_token", "0")))
         if self.faults and (fault := self.faults.pop(0)):
             return fault
         return self._bars(path.split("/")[3], asked)
+
+    def _actions(self, rows: list[tuple[str, dict[str, Any]]], at: int) -> Fault:
+        """So many as a page holds, of whichever kinds."""
+        told: dict[str, list[dict[str, Any]]] = {}
+        stop = at + self.page
+        for kind, row in rows[at:stop]:
+            told.setdefault(f"{kind}s", []).append(row)
+        return _told({"corporate_actions": told, "next_page_token": str(stop) if stop < len(rows) else None})
 
     def _bars(self, symbol: str, asked: dict[str, str]) -> Fault:
         start, end = datetime.fromisoformat(asked["start"]), datetime.fromisoformat(asked["end"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from ingest.promotion import Promoted, promote
 from titan.core.batch import Batch, Market, empty_candles
@@ -222,6 +224,16 @@ def _difference(incremental: Iterable[str], full: Iterable[str]) -> str:
     only_incremental = sorted(set(incremental) - set(full))[:3]
     only_full = sorted(set(full) - set(incremental))[:3]
     return f"only incremental {only_incremental}, only full {only_full}"
+
+
+@contextmanager
+def as_commands_connect() -> Iterator[Connection]:
+    """A connection as commands have it. It fails where a transaction is open at the end: whatever came after its beginning
+    was not committed, and the writer's lock was kept.
+    """
+    with connect() as connection:
+        yield connection
+        assert connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def create_database(name: str, template: str | None = None) -> None:

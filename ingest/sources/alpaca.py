@@ -18,7 +18,6 @@ from ingest.sources.paging import Row, moment
 from titan.core.errors import UsageError
 
 NAME = "alpacastocks"
-PAGE_LIMIT = 10_000
 MOST_SYMBOLS = 100  # of one question about corporate actions
 FIRST_ACTION = date(1970, 1, 1)
 ANNOUNCED = timedelta(days=365)  # how far ahead corporate actions may be known
@@ -45,6 +44,7 @@ class AlpacaStocks(ccxt.Exchange):  # type: ignore[misc]
     """
 
     has_extended_hours = True
+    page_limit = 10_000
 
     def describe(self) -> Any:
         """What ccxt knows of an exchange."""
@@ -69,6 +69,9 @@ class AlpacaStocks(ccxt.Exchange):  # type: ignore[misc]
             raise UsageError(
                 f"{NAME} answers no one without keys", hint="set APCA_API_KEY_ID and APCA_API_SECRET_KEY in the environment"
             )
+        told = self.options["delay"]
+        if told is not None and not (isinstance(told, int | float) and told >= 0):
+            raise UsageError(f"TITAN_CCXT_{NAME.upper()}: a delay of {told!r} is no number of minutes")
         if self.apiKey.startswith("PK") and "urls" not in config:  # keys of a paper account
             self.urls["api"]["trading"] = "https://paper-api.alpaca.markets"
 
@@ -78,7 +81,7 @@ class AlpacaStocks(ccxt.Exchange):  # type: ignore[misc]
         told = self.options["delay"]
         if told is None:
             return SIP_DELAY if self.options["feed"] == "sip" else timedelta(0)
-        return timedelta(minutes=float(told))
+        return timedelta(minutes=told)
 
     def load_markets(self, reload: bool = False, params: Any = None) -> dict[str, Any]:
         """Every stock, those no longer listed among them; a symbol that two had is the listed one's."""
@@ -96,10 +99,6 @@ class AlpacaStocks(ccxt.Exchange):  # type: ignore[misc]
         }
         return self.markets
 
-    def feature_value(self, symbol: str, *_: Any, **__: Any) -> int:
-        """How many candles are given at once."""
-        return PAGE_LIMIT
-
     def fetch_ohlcv(
         self, symbol: str, timeframe: str = "1d", since: int | None = None, limit: int | None = None, params: Any = None
     ) -> list[Row]:
@@ -111,7 +110,7 @@ class AlpacaStocks(ccxt.Exchange):  # type: ignore[misc]
             "timeframe": self.timeframes[timeframe],
             "start": moment(since or 0).isoformat(),
             "end": end.isoformat(),
-            "limit": limit or PAGE_LIMIT,
+            "limit": limit or self.page_limit,
             "adjustment": "raw",
             "feed": self.options["feed"],
             "sort": "asc",

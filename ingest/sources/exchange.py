@@ -277,7 +277,9 @@ class ExchangeSource:
         return self._call(_read_rows, fetch, symbol, name, cursor, limit, {} if until is None else {"until": until})
 
     def _limit(self, symbol: str) -> int:
-        """How many candles are asked for at once: what ccxt knows of the exchange, a page at most."""
+        """How many candles are asked for at once: what the exchange says itself, or ccxt of it, and then a page at most."""
+        if own := getattr(self._exchange, "page_limit", None):
+            return int(own)
         return min(self._exchange.feature_value(symbol, "fetchOHLCV", "limit") or PAGE_LIMIT, PAGE_LIMIT)
 
     def _lag(self) -> timedelta:

@@ -14,7 +14,7 @@ from ingest.sources.exchange import ExchangeUnreachableError
 from tests.clocks import this_hour
 from tests.commands import QUICK_TITAN, titan
 from tests.local_exchange import Fault, LocalExchange, random_trouble
-from tests.warehouse import Warehouse
+from tests.warehouse import Warehouse, as_commands_connect
 from titan.core.errors import ExitCode, UsageError
 from titan.ops import backfill, status
 from titan.ops.backfill import Backfilled, Wanted, plan
@@ -39,7 +39,8 @@ def market(exchange: LocalExchange) -> LocalExchange:
 
 def run(warehouse: Warehouse, *symbols: str, since: datetime = SINCE, timeframe: str = "1h") -> Backfilled:
     wanted = [Wanted("binance", symbol, timeframe, since) for symbol in symbols or ("BTC/USDT",)]
-    return backfill.backfill(warehouse.connection, wanted, sleep=lambda seconds: None)
+    with as_commands_connect() as connection:
+        return backfill.backfill(connection, wanted, sleep=lambda seconds: None)
 
 
 def observed(warehouse: Warehouse) -> list[tuple[str, datetime, datetime]]:

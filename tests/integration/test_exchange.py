@@ -11,7 +11,7 @@ from ingest.sources.exchange import ExchangeUnreachableError
 from tests.clocks import this_hour
 from tests.commands import titan
 from tests.local_exchange import SINCE, STEPS, Fault, LocalExchange
-from tests.warehouse import Warehouse
+from tests.warehouse import Warehouse, as_commands_connect
 from titan.core.errors import ExitCode, UsageError
 from titan.ops.exchanges import Exchanges, Inquiry, Loader, load_exchange
 from titan.ops.loads import LoadReport
@@ -21,7 +21,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # requests k
 
 
 def load(warehouse: Warehouse, symbol: str = "BTC/USDT", timeframe: str = "1d", since: datetime = SINCE) -> LoadReport:
-    return load_exchange(warehouse.connection, "binance", [symbol], timeframe, since)
+    with as_commands_connect() as connection:
+        return load_exchange(connection, "binance", [symbol], timeframe, since)
 
 
 def test_candles_land_with_all_that_the_exchange_tells(warehouse: Warehouse, exchange: LocalExchange) -> None:

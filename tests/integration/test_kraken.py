@@ -13,7 +13,7 @@ from ingest.sources.streams import Streams
 from tests.clocks import stay_within_the_hour, this_hour, wait_until
 from tests.local_exchange import local_exchange, random_trouble
 from tests.local_kraken import BUSY, LIMITED, MOST_CANDLES, LocalKraken, LocalKrakenStream
-from tests.warehouse import Warehouse
+from tests.warehouse import Warehouse, as_commands_connect
 from titan.ops import backfill
 from titan.ops.backfill import Backfilled, Wanted
 from titan.ops.exchanges import load_exchange
@@ -43,7 +43,8 @@ def observed_of(warehouse: Warehouse) -> list[tuple[datetime, datetime]]:
 
 def run(warehouse: Warehouse, *symbols: str, since: datetime) -> Backfilled:
     wanted = [Wanted("kraken", symbol, "1h", since) for symbol in symbols]
-    return backfill.backfill(warehouse.connection, wanted, sleep=lambda seconds: None)
+    with as_commands_connect() as connection:
+        return backfill.backfill(connection, wanted, sleep=lambda seconds: None)
 
 
 def not_told(begin: datetime, end: datetime) -> str:

@@ -15,7 +15,7 @@ from tests.clocks import FastClock
 from tests.commands import titan
 from tests.local_alpaca import LocalAlpaca
 from tests.local_exchange import Fault, local_exchange
-from tests.warehouse import Warehouse
+from tests.warehouse import Warehouse, as_commands_connect
 from titan.core.errors import ExitCode, UsageError
 from titan.ops import backfill
 from titan.ops.backfill import Backfilled, Wanted
@@ -73,12 +73,14 @@ def alpaca(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAlpaca]:
 
 
 def load(warehouse: Warehouse, *symbols: str, timeframe: str = "1d", since: datetime = SINCE) -> LoadReport:
-    return load_exchange(warehouse.connection, "alpacastocks", list(symbols or ("AAA",)), timeframe, since)
+    with as_commands_connect() as connection:
+        return load_exchange(connection, "alpacastocks", list(symbols or ("AAA",)), timeframe, since)
 
 
 def ask_for(exchanges: Exchanges, warehouse: Warehouse, symbol: str, timeframe: str, since: datetime) -> Backfilled:
     wanted = [Wanted("alpacastocks", symbol, timeframe, since)]
-    return backfill.backfill(warehouse.connection, wanted, sleep=lambda seconds: None, exchanges=exchanges)
+    with as_commands_connect() as connection:
+        return backfill.backfill(connection, wanted, sleep=lambda seconds: None, exchanges=exchanges)
 
 
 def test_days_are_those_of_the_session_with_its_splits_and_dividends(warehouse: Warehouse, alpaca: LocalAlpaca) -> None:
@@ -167,8 +169,12 @@ def test_days_off_stop_a_batch_whatever_its_hours(warehouse: Warehouse, alpaca: 
 
 
 def test_pages_are_followed_whatever_their_length(warehouse: Warehouse, alpaca: LocalAlpaca) -> None:
-    alpaca.page, alpaca.has_empty_pages = 7, True
-    assert [promoted.inserted for promoted in load(warehouse).promoted] == [len(DAYS)]
+    alpaca.page, alpaca.has_empty_pages = 2, True
+    assert sum(promoted.inserted for promoted in load(warehouse).promoted) == len(DAYS)
+    assert warehouse.query("select kind, coalesce(ratio, amount) from raw.adjustment order by ex_date") == [
+        ("split", 4.0),
+        ("dividend", 0.75),
+    ]
 
 
 def test_what_is_not_there_yet_does_not_count_as_asked(
@@ -225,6 +231,9 @@ def test_what_it_refuses_is_said_with_what_to_do(
         load(warehouse, "ZZZ")
     alpaca.faults = [Fault(403, b'{"message": "subscription does not permit querying recent SIP data"}')]
     with pytest.raises(RefusedError, match="does not permit querying recent SIP data"):
+        load(warehouse)
+    monkeypatch.setenv("TITAN_CCXT_ALPACASTOCKS", alpaca.options(delay="none"))
+    with pytest.raises(UsageError, match="TITAN_CCXT_ALPACASTOCKS: a delay of 'none' is no number of minutes"):
         load(warehouse)
     monkeypatch.delenv("APCA_API_KEY_ID")
     result = titan("load", "exchange", "alpacastocks", "--symbols", "AAA", "--timeframe", "1d", "--since", "2024-01-01")

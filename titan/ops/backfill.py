@@ -221,7 +221,8 @@ def backfill(
         again = {(one.exchange, one.symbol, one.timeframe) for one in waiting}
         rest = [one for one in wanted if (one.exchange, one.symbol, one.timeframe) in again]
         stretches = plan(connection, rest, exchanges.now())
-    done.failed |= _unanswered(plan(connection, wanted, exchanges.now()), done)
+    if done.stretches:
+        done.failed |= _unanswered(plan(connection, wanted, exchanges.now()), done)
     done.report.failed += [(str(one), error) for one, error in done.failed.items()]
     return done
 
@@ -234,7 +235,8 @@ def _unanswered(left: Sequence[Stretch], done: Backfilled) -> dict[Inquiry, Tita
         one.inquiry: SourceError(
             f"{one.exchange} does not answer for {one.symbol} "
             f"from {one.from_at:%Y-%m-%d %H:%M} to {one.until_at:%Y-%m-%d %H:%M}",
-            hint="it may give its newest candles alone; titan load file takes older ones from files",
+            hint="it may give its newest candles alone: titan load file takes older ones from files, and a later --since, "
+            "or a row of config.history, asks for no more than it has",
         )
         for one in left
         if one.reason in ("earlier", "not_fetched") and (one.exchange, one.symbol, one.timeframe) in asked

@@ -341,11 +341,9 @@ class Loader:
             source = self._exchanges.opened(name)
             if not (source and source.has_adjustments):
                 continue
-            here: Any = self._connection.execute(
-                "select symbol from raw.instrument where exchange = %s and market_type = 'spot' order by symbol", (name,)
-            )
+            here = self._spot_symbols(name)
             of_new = {inquiry.symbol for inquiry in new if inquiry.exchange == name}
-            symbols = [symbol for (symbol,) in here if name in opened or symbol in of_new]
+            symbols = [symbol for symbol in here if name in opened or symbol in of_new]
             try:
                 done = note_adjustments(self._connection, name, source.adjustments(symbols))
             except TitanError as error:  # the candles are here; what adjusts them is asked for again by the next load
@@ -356,6 +354,13 @@ class Loader:
                 self.loaded.report.remarks.append(
                     f"{done.origin}: {done.inserted} new, {done.revised} revised, of {', '.join(done.symbols)}"
                 )
+
+    def _spot_symbols(self, exchange: str) -> list[str]:
+        with self._connection.transaction():  # and not beyond: the exchange is asked next
+            rows: list[Any] = self._connection.execute(
+                "select symbol from raw.instrument where exchange = %s and market_type = 'spot' order by symbol", (exchange,)
+            ).fetchall()
+        return [symbol for (symbol,) in rows]
 
     def _load(self, came: Sequence[Answer]) -> None:
         by_market: dict[Market, list[Answer]] = defaultdict(list)
