@@ -46,8 +46,9 @@ class _Fault:
 
 
 class _Heard(threading.local):
-    """The last answer of an exchange to this thread: its text, the JSON of it, and its headers."""
+    """The last answer of an exchange to this thread: its status, its text, the JSON of it, and its headers."""
 
+    status: int = 0
     text: str | None = None
     json: Any = None
     headers: Mapping[str, str] | None = None
@@ -71,7 +72,7 @@ class Caller:
         on_rest_response, parse_json = exchange.on_rest_response, exchange.parse_json
 
         def note_answer(code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *rest: Any) -> Any:
-            heard.text, heard.headers = body, headers
+            heard.status, heard.text, heard.headers = int(code), body, headers
             return on_rest_response(code, reason, url, method, headers, body, *rest)
 
         def note_json(text: Any) -> Any:
@@ -97,7 +98,7 @@ class Caller:
             raise self._rate_limited
         backoff = Backoff(FIRST_WAIT, LONGEST_BACKOFF)
         for attempt in range(1, self._attempts + 1):
-            self._heard.text = self._heard.json = self._heard.headers = None
+            self._heard.status, self._heard.text, self._heard.json, self._heard.headers = 0, None, None, None
             try:
                 answer = function(*arguments)
                 if self._is_no_json():  # ccxt may have made an answer without candles of it
@@ -118,7 +119,8 @@ class Caller:
         import ccxt
 
         name = self._exchange.id
-        if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
+        # Some exchanges say it in words that ccxt takes for a refusal.
+        if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded) or self._heard.status in (418, 429):
             return self._rate_limit(error, 10 * wait)
         if isinstance(error, (ccxt.BadResponse, *UNREADABLE)):
             start = " ".join((self._heard.text or "")[:200].split())[:80]
@@ -130,7 +132,7 @@ class Caller:
                 ),
                 wait,
             )
-        if isinstance(error, ccxt.NetworkError):
+        if isinstance(error, ccxt.NetworkError) or self._heard.status >= 500:
             has_answered = self._heard.headers is not None
             hint = (
                 "it answers with a fault of its own; try again later" if has_answered else "is there a way to the internet?"

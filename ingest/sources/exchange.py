@@ -22,6 +22,7 @@ from ingest.sources.adjustments import Adjustment
 from ingest.sources.calls import ATTEMPTS, Caller, ExchangeUnreachableError, RateLimitedError
 from ingest.sources.limits import RateLimit
 from ingest.sources.paging import DAY, Paging, Row, Span, is_time, moment
+from ingest.sources.trades import NewestTrades, Trade, candles_of, in_order
 from titan.core.batch import (
     EPOCH,
     NULLABLE_COLUMNS,
@@ -51,6 +52,9 @@ _MARKET_TYPES = {"spot": "spot", "swap": "perpetual", "future": "future"}
 
 # Positions of what ccxt's own candles leave out, in the answers of exchanges that have it.
 EXTRA_FIELDS = dict.fromkeys(("binance", "binanceus", "binanceusdm"), (7, 8))  # quote volume, number of trades
+
+# How many trades exchanges without candles give at once, and the parameter that asks for those before one of them.
+TRADES: dict[str, tuple[int, str]] = {"bitflyer": (500, "before")}
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class ExchangeSource:
         self._markets = self._call(_read_markets, self._exchange.load_markets)
         self._has_extended_hours = getattr(self._exchange, "has_extended_hours", False)
         self.has_adjustments = hasattr(self._exchange, "adjustments")
+        self._has_trades_alone = not self._exchange.has.get("fetchOHLCV")
         self.delay: timedelta = getattr(self._exchange, "delay", timedelta(0))
         self.lag = self._lag() - self.delay
 
@@ -137,11 +142,14 @@ class ExchangeSource:
                 f"{self._id} has no market {', '.join(unknown)}",
                 hint=self._spelling,
             )
-        if timeframe.ccxt_name not in (self._exchange.timeframes or {}):
-            raise UsageError(
-                f"{self._id} has no {timeframe.name} candles",
-                hint=f"it has {', '.join(self._exchange.timeframes or {})}",
-            )
+        if timeframe.ccxt_name not in (offered := self._timeframes()):
+            raise UsageError(f"{self._id} has no {timeframe.name} candles", hint=f"it has {', '.join(offered)}")
+
+    def _timeframes(self) -> list[str]:
+        """Of an exchange without candles those that trades are put together to: around the clock, the days of UTC."""
+        if self._has_trades_alone:
+            return [timeframe.ccxt_name for timeframe in TIMEFRAMES.values() if timeframe.seconds <= DAY // 1000]
+        return list(self._exchange.timeframes or {})
 
     @property
     def _spelling(self) -> str:
@@ -216,6 +224,9 @@ class ExchangeSource:
         symbol, timeframe = inquiry.symbol, inquiry.period
         market = Market(self._id, self._market_type(symbol), timeframe.name)
         as_of += self.lag
+        if self._has_trades_alone:
+            yield from self._of_trades(market, inquiry, as_of)
+            return
         paging = Paging(
             partial(self._ask, symbol, timeframe),
             since=_milliseconds(inquiry.since),
@@ -233,6 +244,21 @@ class ExchangeSource:
                 continue
             yield self._batch(market, inquiry, as_of, page, paging.strays[strays:], claims)
             claimed, strays = merged([*claimed, *claims]), len(paging.strays)
+
+    def _of_trades(self, market: Market, inquiry: Inquiry, as_of: datetime) -> Iterator[Batch]:
+        """Candles of the periods that lie wholly within the newest trades. Nothing is said of the time before those."""
+        limit, back = TRADES.get(self._id, (None, None))
+
+        def ask(before: Trade | None) -> list[Trade]:
+            more = {back: before["id"]} if before else {}
+            return self._call(_read_trades, self._exchange.fetch_trades, inquiry.symbol, None, limit, more)
+
+        trades = NewestTrades(ask, goes_back=back is not None).since(_milliseconds(inquiry.since))
+        until = min(inquiry.until or as_of, as_of)
+        rows, span = candles_of(trades, inquiry.period.seconds * 1000, _milliseconds(until))
+        if span and (start := max(moment(span[0]), inquiry.since)) < (stop := moment(span[1])):
+            rows = [row for row in rows if start <= moment(row[0])]
+            yield self._batch(market, inquiry, as_of, rows, [], [(start, stop)])
 
     def heard(self, inquiry: Inquiry, row: Row, as_of: datetime) -> Batch:
         """A candle that was not asked for: its stream told it. `inquiry` is of its period."""
@@ -306,8 +332,8 @@ def _open(exchange_id: str) -> Any:
     else:
         raise UsageError(f"unknown exchange {exchange_id!r}", hint="its name as ccxt has it, e.g. binance; or alpacastocks")
     exchange = make({"enableRateLimit": True, "timeout": TIMEOUT_MS, **options_of(exchange_id)})
-    if not exchange.has.get("fetchOHLCV"):
-        raise UsageError(f"{exchange_id} offers no candles")
+    if not exchange.has.get("fetchOHLCV") and not exchange.has.get("fetchTrades"):
+        raise UsageError(f"{exchange_id} offers neither candles nor trades")
     for scheme in ("http://", "https://"):
         exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=LARGEST_CREW))
     fields = EXTRA_FIELDS.get(exchange_id, ())
@@ -355,6 +381,15 @@ def _read_rows(rows: list[Row]) -> list[Row]:
             if value is not None:
                 float(value)
     return rows
+
+
+def _read_trades(trades: list[Trade]) -> list[Trade]:
+    """The trades, each once, in order. Raises ValueError or TypeError for one without a time, a price or an amount."""
+    for trade in trades:
+        if not is_time(trade["timestamp"], _now()):
+            raise ValueError(f"no trade is made at {trade['timestamp']!r}")
+        float(trade["price"]), float(trade["amount"])
+    return in_order(trades)
 
 
 def _candles(rows: list[Row]) -> Candles:

@@ -15,6 +15,7 @@ from ingest.sources.calls import UNREADABLE
 from ingest.sources.exchange import EXTRA_FIELDS, options_of
 from ingest.sources.limits import Backoff
 from ingest.sources.paging import Row
+from ingest.sources.trades import CandleMaker, Trade, in_order
 from titan.core.log import event
 from titan.core.timeframes import TIMEFRAMES
 
@@ -34,6 +35,7 @@ class _Heard:
     candles: dict[int, Row] = field(default_factory=dict)
     closed: set[int] = field(default_factory=set)
     spoke_at: float | None = None
+    maker: CandleMaker | None = None
 
 
 class Streams:
@@ -109,10 +111,16 @@ class Streams:
         while True:
             try:
                 exchange = await self._opened(exchange_id, timeframe)
-                if exchange is None or not exchange.has.get("watchOHLCV"):
+                if exchange is None:
                     return
-                rows = await exchange.watch_ohlcv(symbol, TIMEFRAMES[timeframe].ccxt_name)
-                self._note(key, rows, exchange.told)
+                if exchange.has.get("watchOHLCV"):
+                    rows = await exchange.watch_ohlcv(symbol, TIMEFRAMES[timeframe].ccxt_name)
+                    self._note(key, rows, exchange.told)
+                elif exchange.has.get("watchTrades") and TIMEFRAMES[timeframe].is_intraday:
+                    trades = await exchange.watch_trades(symbol)
+                    self._note_trades(key, trades, has_all_fields=not exchange.has.get("fetchOHLCV"))
+                else:
+                    return
                 backoff.reset()
             except (ccxt.BaseError, *UNREADABLE) as error:
                 wait = backoff.next()
@@ -133,7 +141,9 @@ class Streams:
             opening = self._exchanges[key] = self._loop.create_task(_open(exchange_id))
         return await asyncio.shield(opening)
 
-    def _note(self, key: Key, rows: list[Row], told: Mapping[tuple[str, str, int], _Told]) -> None:
+    def _note(
+        self, key: Key, rows: list[Row], told: Mapping[tuple[str, str, int], _Told], *, are_closed: bool = False
+    ) -> None:
         heard = self._heard.get(key)
         if heard is None:
             return
@@ -142,19 +152,30 @@ class Streams:
                 opened_at = int(row[0])
                 more = told.get((key[1], TIMEFRAMES[key[2]].ccxt_name, opened_at))
                 heard.candles[opened_at] = [*row, *more.extra] if more else list(row)
-                if more and more.is_closed:
+                if are_closed or (more and more.is_closed):
                     heard.closed.add(opened_at)
             for old in sorted(heard.candles)[:-KEPT]:
                 del heard.candles[old]
                 heard.closed.discard(old)
             heard.spoke_at = self._monotonic()
 
+    def _note_trades(self, key: Key, trades: list[Trade], *, has_all_fields: bool) -> None:
+        """The candles that trades end. Asking confirms them, and has quote volumes only if it makes them of trades, too."""
+        heard = self._heard.get(key)
+        if heard is None:
+            return
+        if heard.maker is None:
+            heard.maker = CandleMaker(TIMEFRAMES[key[2]].seconds * 1000)
+        rows = [row if has_all_fields else row[:6] for row in heard.maker.add(in_order(trades))]
+        certain_from = heard.maker.certain_from
+        self._note(key, [row for row in rows if certain_from is not None and certain_from <= row[0]], {}, are_closed=True)
+
     def _forget(self, key: Key) -> None:
         """What was told last before a stream was lost may not have been the last word."""
         with self._lock:
             if heard := self._heard.get(key):
                 heard.candles = {at: row for at, row in heard.candles.items() if at in heard.closed}
-                heard.spoke_at = None
+                heard.spoke_at = heard.maker = None
 
 
 @dataclass(frozen=True)

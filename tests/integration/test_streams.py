@@ -12,7 +12,8 @@ import pytest
 
 from ingest.sources.streams import Streams
 from tests.clocks import FastClock, wait_until
-from tests.local_exchange import SINCE, Fault, LocalExchange
+from tests.local_bitstamp import LocalBitstamp, LocalBitstampStream
+from tests.local_exchange import SINCE, Fault, LocalExchange, local_exchange
 from tests.local_stream import LocalStream
 from tests.warehouse import Warehouse
 from titan.ops.watch import Cycle, Watch
@@ -194,3 +195,72 @@ def test_an_exchange_that_asked_to_be_left_alone_is_not_opened_for_a_stream(
     assert next(cycle.at for cycle in cycles if cycle.failed) < START + timedelta(seconds=65)
     assert answers == [exchange.answers]
     assert warehouse.value("select max(closed_at) from raw.ohlcv") == START + MINUTE
+
+
+# --- an exchange that streams trades alone ---------------------------------------------------------------------------------
+
+TRADED = ("bitstamp", "BTC/USD", "1m")
+
+
+@pytest.fixture
+def bitstamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LocalBitstamp, LocalBitstampStream, Streams]]:
+    """Bitstamp, whose trades of BTC/USD are listened to."""
+    served = LocalBitstamp()
+    with local_exchange(served), LocalBitstampStream().running() as stream:
+        served.add("btcusd", SINCE, "1m", [100.0] * 180)
+        monkeypatch.setenv("TITAN_CCXT_BITSTAMP", served.ccxt_options(stream.url))
+        streams = Streams()
+        streams.follow({TRADED})
+        assert isinstance(stream, LocalBitstampStream)
+        stream.wait_for("live_trades_btcusd")
+        yield served, stream, streams
+        streams.close()
+
+
+def trade(stream: LocalBitstampStream, streams: Streams, number: int, at: datetime, price: float, amount: float) -> None:
+    """Tell of a trade, and wait until it is heard."""
+    heard = streams._heard[TRADED]
+    heard.spoke_at = None
+    stream.trade("btcusd", number, at, price, amount)
+    wait_until(lambda: heard.spoke_at is not None)
+
+
+def test_trades_make_candles_of_whole_periods_alone(bitstamp: tuple[LocalBitstamp, LocalBitstampStream, Streams]) -> None:
+    """The minute in which the listening began may lack trades; so may the one in which a lost stream came back."""
+    _, stream, streams = bitstamp
+    seconds = [50, 61, 61, 100, 119.999, 121, 130, 185]
+    for number, second in enumerate(seconds):
+        trade(stream, streams, 995 + number, START + timedelta(seconds=second), 100.0 + number, 0.1)
+    first, second, third = (ms(START + at * MINUTE) for at in (0, 1, 2))
+    assert streams.closed(TRADED, first) is None
+    assert streams.closed(TRADED, second) == [second, 101.0, 104.0, 101.0, 104.0, 0.4]
+    assert streams.closed(TRADED, third) == [third, 105.0, 106.0, 105.0, 106.0, 0.2]
+    assert streams.closed(TRADED, third + 60_000) is None
+    stream.drop()
+    wait_until(lambda: not streams.is_live(TRADED))
+    stream.wait_for("live_trades_btcusd")
+    for number, second in enumerate((200, 241, 301)):
+        trade(stream, streams, 2000 + number, START + timedelta(seconds=second), 100.0, 0.1)
+    assert streams.closed(TRADED, third + 60_000) is None
+    assert streams.closed(TRADED, third + 120_000) == [third + 120_000, 100.0, 100.0, 100.0, 100.0, 0.1]
+
+
+def test_a_candle_of_trades_is_here_at_its_close_and_asking_says_the_same(
+    warehouse: Warehouse, bitstamp: tuple[LocalBitstamp, LocalBitstampStream, Streams]
+) -> None:
+    served, stream, streams = bitstamp
+    warehouse.query("insert into config.subscription (exchange, symbol, timeframe, since) "
+                    "values ('bitstamp', 'BTC/USD', '1m', %s)", SINCE.date())  # fmt: skip
+    clock = FastClock(START + timedelta(seconds=3), START + 1.9 * MINUTE)
+    clock.at = [
+        (START + timedelta(seconds=second), lambda at=second: trade(stream, streams, at, clock.now(), 100.0, 1.25))
+        for second in (20, 40, 60.1)
+    ]
+    trade(stream, streams, 1, START - timedelta(seconds=1), 100.0, 1.0)
+    cycles = run(clock, served, streams)
+    heard = [cycle for cycle in cycles if cycle.heard]
+    assert [(cycle.heard, cycle.asked, cycle.inserted) for cycle in heard] == [(1, 0, 1)]
+    assert heard[0].at - (START + MINUTE) < timedelta(seconds=1)
+    assert sum(cycle.revised for cycle in cycles) == 0
+    assert warehouse.value("select volume from raw.ohlcv where closed_at = %s", START + MINUTE) == 2.5
+    assert warehouse.query("select source from raw.load_batch order by 1") == [("exchange",), ("exchange",), ("stream",)]
