@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ingest.instruments import forget_base_timeframe
 from ingest.load_batch import WRITER_LOCK, close_batch, open_batch
 from titan.core.database import Connection, statement
 from titan.core.errors import UsageError
@@ -75,20 +76,8 @@ def delete(
             ).fetchone()
             deleted += int(counted[0])
         close_batch(connection, batch_id, rows_deleted=deleted)
-        emptied = connection.execute(
-            """
-            update raw.instrument set base_timeframe = null
-            where
-                instrument_id = %s
-                and base_timeframe is not null
-                and not exists (
-                    select from raw.ohlcv
-                    where ohlcv.instrument_id = instrument.instrument_id and ohlcv.timeframe = instrument.base_timeframe
-                )
-            """,
-            (instrument_id,),
-        )
-        return Deleted(batch_id, instrument_id, timeframes, deleted, emptied.rowcount > 0)
+        is_empty = forget_base_timeframe(connection, [instrument_id]) > 0
+        return Deleted(batch_id, instrument_id, timeframes, deleted, is_empty)
 
 
 def delete_exchange(connection: Connection, exchange: str) -> list[Deleted]:

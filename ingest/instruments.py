@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from titan.core.batch import Batch
@@ -59,3 +59,20 @@ def find_or_create(
             )
         instruments[one] = int(instrument_id)
     return instruments, notices
+
+
+def forget_base_timeframe(connection: Connection, instruments: Sequence[int]) -> int:
+    """Let instruments that are left without candles forget theirs, so that the next load may choose; returns how many."""
+    return connection.execute(
+        """
+        update raw.instrument set base_timeframe = null
+        where
+            instrument_id = any (%s)
+            and base_timeframe is not null
+            and not exists (
+                select from raw.ohlcv
+                where ohlcv.instrument_id = instrument.instrument_id and ohlcv.timeframe = instrument.base_timeframe
+            )
+        """,
+        (list(instruments),),
+    ).rowcount

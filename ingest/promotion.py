@@ -19,6 +19,7 @@ from ingest import quarantine
 from ingest.instruments import find_or_create
 from ingest.landing import land
 from ingest.load_batch import close_batch, open_batch
+from ingest.renames import by_todays_names
 from titan.core.batch import Batch, Candles, Rejected, Stretches, instant
 from titan.core.clock import Clock, find_session
 from titan.core.database import Connection, statement
@@ -121,6 +122,7 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         connection.execute("set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
         session = find_session(connection, batch.market.exchange, named=batch.market.session_id)
         clock = Clock(TIMEFRAMES[batch.market.timeframe], session)
+        batch = by_todays_names(connection, batch)
         land(connection, batch.candles)
         inspected = inspect(connection, batch, clock)
         result.batch_id = open_batch(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ingest.sources import exchange as source
 from ingest.sources.exchange import ExchangeSource, Inquiry
 from ingest.sources.paging import moment
-from ingest.sources.trades import NewestTrades, Trade, candles_of, in_order
+from ingest.sources.trades import CandleMaker, NewestTrades, Trade, candles_of, in_order
 from tests.local_bitflyer import LocalBitflyer
 from tests.local_exchange import Fault, local_exchange, random_trouble
 from tests.warehouse import Warehouse, as_commands_connect
@@ -219,6 +219,15 @@ def test_no_candle_that_is_certain_lacks_a_trade(
             max(trade["price"] for trade in of_period), min(trade["price"] for trade in of_period), len(of_period),
         )  # fmt: skip
         assert math.isclose(row[6], sum(trade["price"] * trade["amount"] for trade in of_period))
+
+
+def test_a_trade_that_comes_after_its_candle_is_not_put_into_the_next() -> None:
+    maker = CandleMaker(10)
+    made = [{"id": str(at), "timestamp": at, "price": float(at), "amount": 1.0} for at in (15, 25, 14, 26, 31)]
+    assert [row[:5] for trade in made for row in maker.add([trade])] == [
+        [10, 15.0, 15.0, 15.0, 15.0],
+        [20, 25.0, 26.0, 25.0, 26.0],
+    ]
 
 
 def test_trades_of_one_instant_are_in_the_order_of_their_numbers() -> None:

@@ -49,6 +49,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "build": refresh.build_command,
     "status": status.status_command,
     "listings": status.listings_command,
+    "rename": status.rename_command,
     "reconcile": status.reconcile_command,
     "run": run.run_command,
     "poll": run.poll_command,

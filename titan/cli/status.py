@@ -9,7 +9,7 @@ import typer
 
 from titan.cli import output
 from titan.cli.options import Json, connect, instant
-from titan.core.errors import ExitCode
+from titan.core.errors import ExitCode, UsageError
 
 
 def status_command(as_json: Json = False) -> None:
@@ -59,6 +59,48 @@ def listings_command(
     with connect() as connection:
         found = status.listings(connection, exchange.strip().lower() if exchange else None, symbol)
     output.listing(found, as_json, "no list of markets has been read yet: titan load exchange, poll, watch or backfill do")
+
+
+def rename_command(
+    exchange: Annotated[str, typer.Argument(help="Whose symbols.")],
+    symbol: Annotated[str, typer.Argument(help="What it was called.")],
+    new_symbol: Annotated[str, typer.Argument(help="What it is called since.")],
+    at: Annotated[str | None, typer.Option(help="Since when, UTC: a candle that closes later has the new symbol.")] = None,
+    ratio: Annotated[float, typer.Option(help="Units of the new asset for one of the old.")] = 1.0,
+    market: Annotated[str, typer.Option(help="spot, perpetual, future or index.")] = "spot",
+    undo: Annotated[bool, typer.Option("--undo", help="Take its last rename to that symbol back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say that an instrument goes by another symbol since then: it is one, with its history and its subscriptions.
+
+    What is loaded under the old symbol is its history; what closes under that one later is another instrument.
+
+    Example: titan rename binance MATIC/USDT POL/USDT --at '2024-09-13 10:00'
+    """
+    from dataclasses import asdict
+
+    from ingest import renames
+
+    exchange, symbol, new_symbol = exchange.strip().lower(), symbol.strip().upper(), new_symbol.strip().upper()
+    if undo == (at is not None):
+        raise UsageError("say since when, with --at" if not undo else "--undo takes no --at")
+    with connect() as connection:
+        if undo:
+            done = renames.undo(connection, exchange, market, symbol, new_symbol)
+        else:
+            wanted = renames.Rename(exchange, market, symbol, new_symbol, instant(str(at), "--at"), ratio)
+            done = renames.rename(connection, wanted)
+    if as_json:
+        print(json.dumps(asdict(done)))
+        return
+    now, then = (symbol, new_symbol) if undo else (new_symbol, symbol)
+    output.out.print(
+        f"{then} of {exchange} is {now} (batch {done.batch_id}): {done.came:,} candles came to it, {done.went:,} stay with "
+        f"{then}; titan refresh brings the bars up to date",
+        markup=False,
+    )
+    for notice in done.notices:
+        output.out.print(notice, markup=False)
 
 
 def reconcile_command(

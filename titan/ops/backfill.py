@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,7 +47,7 @@ class Stretch:
     """A part of a series that is to be asked for, [since, until), and why; until now where there is no end.
 
     reason: new (nothing of it is here), earlier or later than what is here, not_fetched (a hole that was never asked about),
-    outage (one that is asked about once more: from_at to until_at).
+    outage (one that is asked about once more: from_at to until_at). name: what its exchange called it then.
     """
 
     exchange: str
@@ -59,11 +59,20 @@ class Stretch:
     instrument_id: int | None
     from_at: datetime
     until_at: datetime
+    name: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names its series."""
+        return self.exchange, self.symbol, self.timeframe
 
     @property
     def inquiry(self) -> Inquiry:
         """What an exchange is asked for it."""
-        return Inquiry(self.exchange, self.symbol, self.timeframe, self.since, self.until, is_new=self.reason == "new")
+        until = self.until
+        if until and self.name != self.symbol:  # a candle that closes later is another name's
+            until = min(until, TIMEFRAMES[self.timeframe].last_close(self.until_at))
+        return Inquiry(self.exchange, self.name, self.timeframe, self.since, until, is_new=self.reason == "new")
 
     @property
     def candles(self) -> int:
@@ -194,6 +203,7 @@ def backfill(
     exchanges = exchanges or patient_exchanges(sleep)
     stretches = plan(connection, wanted, exchanges.now())
     done, pace, fruitless = Backfilled(stretches), Pace(stretches), 0
+    series: dict[Inquiry, tuple[str, str, str]] = {}
     if has_archives and (months := _months(connection, exchanges, stretches)):
         load_months(
             connection, months, done.report,
@@ -203,6 +213,7 @@ def backfill(
         stretches = plan(connection, wanted, exchanges.now())
     while stretches:
         by_inquiry = {stretch.inquiry: stretch for stretch in stretches}
+        series |= {inquiry: stretch.key for inquiry, stretch in by_inquiry.items()}
         loader = Loader(connection, exchanges, lambda text: progress(f"{pace}; {text}"), is_insistent=True)
         pace.begin(by_inquiry, loader.loaded)
         loaded = loader.load(list(by_inquiry), exchanges.now())
@@ -218,28 +229,27 @@ def backfill(
             done.failed |= waiting
             break
         _wait(connection, exchanges, loaded, progress, sleep)
-        again = {(one.exchange, one.symbol, one.timeframe) for one in waiting}
+        again = {series[one] for one in waiting}
         rest = [one for one in wanted if (one.exchange, one.symbol, one.timeframe) in again]
         stretches = plan(connection, rest, exchanges.now())
     if done.stretches:
-        done.failed |= _unanswered(plan(connection, wanted, exchanges.now()), done)
+        known = {stretch.key for stretch in done.stretches} - {series[one] for one in done.failed}
+        done.failed |= _unanswered(plan(connection, wanted, exchanges.now()), known)
     done.report.failed += [(str(one), error) for one, error in done.failed.items()]
     return done
 
 
-def _unanswered(left: Sequence[Stretch], done: Backfilled) -> dict[Inquiry, TitanError]:
+def _unanswered(left: Sequence[Stretch], asked: Set[tuple[str, str, str]]) -> dict[Inquiry, TitanError]:
     """What was asked about, and was not answered: an exchange may give its newest candles, whatever it is asked."""
-    failed = {(one.exchange, one.symbol, one.timeframe) for one in done.failed}
-    asked = {(one.exchange, one.symbol, one.timeframe) for one in done.stretches} - failed
     return {
         one.inquiry: SourceError(
-            f"{one.exchange} does not answer for {one.symbol} "
+            f"{one.exchange} does not answer for {one.name} "
             f"from {one.from_at:%Y-%m-%d %H:%M} to {one.until_at:%Y-%m-%d %H:%M}",
             hint="it may give its newest candles alone: titan load file takes older ones from files, and a later --since, "
             "or a row of config.history, asks for no more than it has",
         )
         for one in left
-        if one.reason in ("earlier", "not_fetched") and (one.exchange, one.symbol, one.timeframe) in asked
+        if one.reason in ("earlier", "not_fetched") and one.key in asked
     }
 
 
@@ -255,7 +265,7 @@ def _months(connection: Connection, exchanges: Exchanges, stretches: Sequence[St
         if stretch.exchange not in ARCHIVES or stretch.reason == "outage":
             continue
         with suppress(TitanError):  # it will be said of the inquiry
-            name = exchanges.source_for(connection, stretch.exchange).own_name(stretch.symbol)
+            name = exchanges.source_for(connection, stretch.exchange).own_name(stretch.name)
             found += months(stretch.inquiry, name, stretch.from_at, stretch.until_at)
     return found
 

@@ -16,11 +16,17 @@ known as (
         instrument.instrument_id,
         observed.observed
     from wanted
-    left join raw.instrument as instrument
-        on
-            wanted.exchange = instrument.exchange
-            and wanted.symbol = instrument.symbol
-            and (wanted.symbol like '%%:%%') = (instrument.market_type <> 'spot')
+    -- By its name of today, or else by the last one that it had.
+    left join lateral (
+        select name.instrument_id
+        from raw.instrument_name as name
+        where
+            wanted.exchange = name.exchange
+            and wanted.symbol = name.symbol
+            and (wanted.symbol like '%%:%%') = (name.market_type <> 'spot')
+        order by name.until_at desc nulls first
+        limit 1
+    ) as instrument on true
     left join raw.observed as observed
         on instrument.instrument_id = observed.instrument_id and wanted.timeframe = observed.timeframe
 ),
@@ -47,23 +53,61 @@ never_asked as (
 
 outage as ({outages}),
 
+stretch as (
+    select exchange, symbol, timeframe, period, reason, instrument_id, from_at, until_at from never_asked
+    union all
+    select exchange, symbol, timeframe, period, reason, instrument_id, from_at, until_at from outage
+),
+
+-- Under each name the time in which it was its own.
+named as (
+    select
+        stretch.exchange,
+        stretch.symbol,
+        stretch.timeframe,
+        stretch.period,
+        stretch.reason,
+        stretch.instrument_id,
+        greatest(stretch.from_at, name.from_at) as named_from,
+        least(stretch.until_at, name.until_at) as named_until,
+        stretch.from_at,
+        stretch.until_at,
+        coalesce(name.symbol, stretch.symbol) as name,
+        name.until_at < stretch.until_at as ends_by_rename,
+        name.from_at > stretch.from_at as begins_by_rename
+    from stretch
+    left join raw.instrument_name as name on stretch.instrument_id = name.instrument_id
+    where
+        name.instrument_id is null
+        or (
+            (name.from_at is null or name.from_at < stretch.until_at)
+            and (name.until_at is null or name.until_at > stretch.from_at)
+        )
+),
+
 final as (
     select
         exchange,
         symbol,
         timeframe,
-        -- The last candles before it once more: exchanges revise their newest ones.
-        case when reason in ('new', 'earlier') then from_at else from_at - {overlap} * period end as since,
-        case when reason in ('new', 'later') then null else until_at + period end as until,
+        -- The last candles before it once more: exchanges revise their newest ones. Of a new name the first candle may have
+        -- opened before the rename.
+        case
+            when begins_by_rename then named_from - period
+            when reason in ('new', 'earlier') then from_at
+            else from_at - {overlap} * period
+        end as since,
+        case
+            when ends_by_rename then named_until
+            when reason in ('new', 'later') then null
+            else until_at + period
+        end as until,
         reason,
         instrument_id,
-        from_at,
-        until_at
-    from (
-        select exchange, symbol, timeframe, period, reason, instrument_id, from_at, until_at from never_asked
-        union all
-        select exchange, symbol, timeframe, period, reason, instrument_id, from_at, until_at from outage
-    ) as stretch
+        case when reason = 'outage' then from_at else named_from end as from_at,
+        case when reason = 'outage' then until_at else named_until end as until_at,
+        name
+    from named
 )
 
 select * from final

@@ -6,16 +6,21 @@ select
     wanted.since,
     greatest(least(last_candle.closed_at, reached.reached), reached.reached - %(catch_up)s::interval) as reached
 from config.subscription as subscription
-cross join
-    coalesce(
-        subscription.since::timestamp at time zone 'UTC',
-        config.history_begins(subscription.exchange, subscription.timeframe, %(as_of)s::timestamptz)
-    ) as wanted (since)
-left join raw.instrument as instrument
+left join raw.instrument_name as instrument
     on
         subscription.exchange = instrument.exchange
         and subscription.symbol = instrument.symbol
         and (subscription.symbol like '%%:%%') = (instrument.market_type <> 'spot')
+        and instrument.until_at is null
+-- Not from before it had its name: then it went by another one, which titan backfill asks for.
+cross join
+    greatest(
+        coalesce(
+            subscription.since::timestamp at time zone 'UTC',
+            config.history_begins(subscription.exchange, subscription.timeframe, %(as_of)s::timestamptz)
+        ),
+        instrument.from_at
+    ) as wanted (since)
 -- The end of the stretch that has been asked for without a hole since the beginning; what was loaded apart comes later.
 left join lateral (
     select upper(stretch.asked) as reached

@@ -1,0 +1,194 @@
+-- An instrument goes by other names in its time: what was MATIC/USDT is POL/USDT now, and LUNA/USDT is another coin than it was.
+create table config.rename (
+    exchange text not null check (exchange = lower(exchange)),
+    market_type text not null default 'spot' check (market_type in ('spot', 'perpetual', 'future', 'index')),
+    symbol text not null,
+    new_symbol text not null check (new_symbol <> symbol),
+    renamed_at timestamptz not null check (isfinite(renamed_at)),
+    ratio double precision not null default 1 check (ratio > 0 and ratio < 'infinity'),
+    primary key (exchange, market_type, symbol, renamed_at),
+    unique (exchange, market_type, new_symbol, renamed_at)
+);
+comment on table config.rename is
+'One row per rename of an instrument (titan rename): what went by one symbol goes by another since then. Written by that command alone, which moves candles, too.';
+comment on column config.rename.renamed_at is 'A candle that closes later than this goes by the new symbol.';
+comment on column config.rename.ratio is 'Units of the new asset that one of the old one became.';
+
+create view raw.instrument_name as
+with recursive name as (
+    select
+        instrument.instrument_id,
+        instrument.exchange,
+        instrument.market_type,
+        instrument.symbol,
+        'infinity'::timestamptz as until_at,
+        earlier.renamed_at as from_at,
+        earlier.symbol as earlier_symbol
+    from raw.instrument as instrument
+    left join lateral (
+        select
+            rename.renamed_at,
+            case when rename.new_symbol = instrument.symbol then rename.symbol end as symbol
+        from config.rename as rename
+        where
+            rename.exchange = instrument.exchange
+            and rename.market_type = instrument.market_type
+            and instrument.symbol in (rename.symbol, rename.new_symbol)
+        order by rename.renamed_at desc
+        limit 1
+    ) as earlier on true
+    union all
+    select
+        name.instrument_id,
+        name.exchange,
+        name.market_type,
+        name.earlier_symbol,
+        name.from_at,
+        earlier.renamed_at,
+        earlier.symbol
+    from name
+    left join lateral (
+        select
+            rename.renamed_at,
+            case when rename.new_symbol = name.earlier_symbol then rename.symbol end as symbol
+        from config.rename as rename
+        where
+            rename.exchange = name.exchange
+            and rename.market_type = name.market_type
+            and name.earlier_symbol in (rename.symbol, rename.new_symbol)
+            and rename.renamed_at < name.from_at
+        order by rename.renamed_at desc
+        limit 1
+    ) as earlier on true
+    where name.earlier_symbol is not null
+)
+
+select
+    instrument_id,
+    exchange,
+    market_type,
+    symbol,
+    from_at,
+    nullif(until_at, 'infinity') as until_at
+from name;
+comment on view raw.instrument_name is
+'One row per instrument and symbol that it went by: candles that close in (from_at, until_at] are found under it at the exchange. Null: since ever, until now.';
+
+create function config.names_today(exchange_name text, market text, names text[])
+returns table (symbol text, until_at timestamptz, today text) language sql stable as $$
+    -- Of each name the stretches between renames from it and to it. In one that ends with a rename to it, it was nobody's.
+    with recursive met as (
+        select name.symbol, rename.renamed_at, rename.renamed_at as reached_at, rename.symbol = name.symbol as has_begun,
+            case when rename.symbol = name.symbol then rename.new_symbol end as today
+        from unnest(names) as name (symbol)
+        inner join config.rename as rename on name.symbol in (rename.symbol, rename.new_symbol)
+        where rename.exchange = exchange_name and rename.market_type = market
+        union all
+        select met.symbol, met.renamed_at, later.renamed_at, met.has_begun, later.new_symbol
+        from met
+        cross join lateral (
+            select rename.renamed_at, rename.new_symbol
+            from config.rename as rename
+            where
+                rename.exchange = exchange_name
+                and rename.market_type = market
+                and rename.symbol = met.today
+                and rename.renamed_at > met.reached_at
+            order by rename.renamed_at
+            limit 1
+        ) as later
+        where met.has_begun
+    )
+
+    select distinct on (met.symbol, met.renamed_at) met.symbol, met.renamed_at, met.today
+    from met
+    order by met.symbol, met.renamed_at, met.reached_at desc
+$$;
+comment on function config.names_today(text, text, text[]) is
+'Of names that were given away or taken over: what goes by each until then is called today; null where it was nobody''s. After the last one it is itself.';
+
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'titan_reader') then
+        grant select on config.rename, raw.instrument_name to titan_reader;
+    end if;
+end $$;
+
+create function raw.swap_after(one integer, other integer, instant timestamptz) returns table (came bigint, went bigint)
+language plpgsql as $$
+declare
+    relation text;
+    swapped constant jsonb := jsonb_build_object(one, other) || jsonb_build_object(coalesce(other, -1), one);
+begin
+    foreach relation in array array['raw.ohlcv', 'raw.ohlcv_revision'] loop
+        execute format(
+            'create temporary table tail on commit drop as '
+            'select * from %1$s where instrument_id = any (%2$L::integer[]) and closed_at > %3$L::timestamptz',
+            relation, array[one, other], instant
+        );
+        if relation = 'raw.ohlcv' then
+            select count(*) filter (where instrument_id = other), count(*) filter (where instrument_id = one)
+            into came, went from tail;
+            -- Both instruments change wherever one of them has a candle: one that goes and one that comes.
+            insert into ops.change (node, instrument_id, timeframe, first_at, last_at)
+            select 'raw.ohlcv', both_of.instrument_id, tail.timeframe, min(opened_at) + interval '1 microsecond', max(closed_at)
+            from tail cross join (values (one), (other)) as both_of (instrument_id)
+            where both_of.instrument_id is not null
+            group by both_of.instrument_id, tail.timeframe;
+        end if;
+        execute format(
+            'delete from %s where instrument_id = any (%L::integer[]) and closed_at > %L::timestamptz',
+            relation, array[one, other], instant
+        );
+        update tail set instrument_id = (swapped ->> instrument_id::text)::integer;
+        execute format('insert into %s select * from tail', relation);
+        drop table tail;
+    end loop;
+
+    if other is not null then
+        create temporary table tail on commit drop as
+        select * from raw.adjustment where instrument_id in (one, other) and ex_date > (instant at time zone 'UTC')::date;
+        delete from raw.adjustment where instrument_id in (one, other) and ex_date > (instant at time zone 'UTC')::date;
+        insert into raw.adjustment
+        select (swapped ->> instrument_id::text)::integer, ex_date, kind, ratio, amount, price_factor, known_at, batch_id
+        from tail;
+        drop table tail;
+    end if;
+
+    -- What the other one was asked about before is nothing: the symbol was nobody's then. A period across the instant is the
+    -- later symbol's.
+    create temporary table tail on commit drop as
+    select
+        coalesce(ours.timeframe, theirs.timeframe) as timeframe,
+        coalesce(ours.observed, '{}'::tstzmultirange) as ours,
+        coalesce(theirs.observed, '{}'::tstzmultirange) as theirs,
+        coalesce(least(later.opened_at, instant), instant) as cut
+    from (select * from raw.observed where instrument_id = one) as ours
+    full join (select * from raw.observed where instrument_id = other) as theirs on ours.timeframe = theirs.timeframe
+    left join lateral (
+        select ohlcv.opened_at from raw.ohlcv as ohlcv
+        where
+            ohlcv.instrument_id = one
+            and ohlcv.timeframe = coalesce(ours.timeframe, theirs.timeframe)
+            and ohlcv.closed_at > instant
+        order by ohlcv.closed_at
+        limit 1
+    ) as later on true;
+    delete from raw.observed where instrument_id in (one, other);
+    insert into raw.observed (instrument_id, timeframe, observed)
+    select one, timeframe, ours * tstzmultirange(tstzrange(null, cut)) + theirs * tstzmultirange(tstzrange(cut, null)) from tail
+    union all
+    select other, timeframe, ours * tstzmultirange(tstzrange(cut, null)) from tail
+    where other is not null and not isempty(ours * tstzmultirange(tstzrange(cut, null)));
+    insert into ops.change (node, instrument_id, timeframe, first_at, last_at)
+    select
+        'raw.observed', both_of.instrument_id, tail.timeframe, cut + interval '1 microsecond', greatest(upper(ours), upper(theirs))
+    from tail cross join (values (one), (other)) as both_of (instrument_id)
+    where both_of.instrument_id is not null and greatest(upper(ours), upper(theirs)) > cut + interval '1 microsecond';
+    drop table tail;
+
+    delete from ops.asked_again where instrument_id in (one, other) and gap_closed_at > instant;
+    return next;
+end $$;
+comment on function raw.swap_after(integer, integer, timestamptz) is
+'Two instruments change what closes after an instant: candles with their versions, adjustments, what was asked; without another one it is forgotten what was asked. Returns how many candles came to the first and went from it. The change feed is told.';
