@@ -1,9 +1,10 @@
-"""Files of splits and dividends, in the three layouts that they come in."""
+"""Files of splits and dividends: CSV in three layouts, and Yahoo's chart format."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+from ingest.sources import yahoo
 from ingest.sources.containers import open_pieces
 from titan.core.errors import SourceError
 
@@ -39,6 +41,8 @@ def read_adjustments(path: Path) -> list[Adjustment]:
     Raises SourceError, with the line, for a file that cannot be read whole: none of it is taken then.
     """
     content = open_pieces(path)[0].read()
+    if content.lstrip()[:1] == b"{":
+        return added_up(list(_of_chart(path, content)))
     try:
         lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
         rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(lines, 1) if any(row)]
@@ -59,6 +63,23 @@ def read_adjustments(path: Path) -> list[Adjustment]:
             hint=f"a file of adjustments has the columns {LAYOUTS}",
         )
     return added_up(found)
+
+
+def _of_chart(path: Path, content: bytes) -> Iterator[Adjustment]:
+    """What Yahoo's chart tells beside candles."""
+    try:
+        data = json.loads(content, parse_float=str, parse_int=str)
+    except ValueError as error:
+        raise SourceError(f"{path}: not readable as JSON ({error})") from error
+    if not yahoo.is_chart(data):
+        raise SourceError(
+            f"{path}: no chart of Yahoo's in this JSON", hint=f"a file of adjustments has the columns {LAYOUTS}"
+        )
+    for symbol, action in yahoo.actions(str(path), data):
+        if isinstance(action, yahoo.Split):
+            yield Adjustment(action.ex_date, "split", ratio=float(action.ratio), symbol=symbol)
+        else:
+            yield Adjustment(action.ex_date, "dividend", amount=float(action.amount), symbol=symbol)
 
 
 def _events(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> Iterator[Adjustment]:

@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 
+from ingest.sources import yahoo
 from ingest.sources.containers import COLUMNAR, Piece
 from titan.core.batch import Rejected
 from titan.core.errors import SourceError
@@ -100,6 +101,9 @@ def _json(label: str, content: bytes) -> Table:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{label}: not readable as JSON ({error})") from error
     header, rows = _rows_of_json(data)
+    notes: list[str] = []
+    if yahoo.is_chart(data):
+        header, (rows, notes) = yahoo.HEADER, yahoo.candles(label, data)
     if not rows:
         raise SourceError(
             f"{label}: no rows of candles in this JSON",
@@ -118,7 +122,7 @@ def _json(label: str, content: bytes) -> Table:
     def record_of(row_number: int) -> str:
         return json.dumps(rows[row_number - 1], ensure_ascii=False)
 
-    return Table(header, columns, np.array(kept, dtype=np.int64), record_of, len(rows), rejected)
+    return Table(header, columns, np.array(kept, dtype=np.int64), record_of, len(rows), rejected, notes)
 
 
 def _rows_of_json(data: Any) -> tuple[list[str] | None, list[list[Any]]]:
