@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from tests.bench import assets, backfill, backtest, bars, features, gate, promotion, refresh, watch
+from tests.bench import assets, backfill, backtest, bars, features, gate, kills, promotion, refresh, watch
 from tests.servers import temporary_server
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "refresh": refresh.main,
     "watch": watch.main,
     "backfill": backfill.main,
+    "kills": kills.main,
     "assets": assets.main,
     "features": features.main,
     "backtest": backtest.main,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tests.local_exchange import Fault, LocalExchange, local_exchange
+from tests.local_exchange import Fault, LocalExchange, local_exchange, random_trouble
 from tests.warehouse import create_database, use_database
 from titan.core.database import connect
 from titan.ops.backfill import Wanted, backfill
@@ -31,16 +31,15 @@ DATABASE = "bench_backfill"
 class LimitedExchange(LocalExchange):
     """Minutes of many symbols, pages of which are cut out of one text; more than the limit is answered by 429."""
 
-    def __init__(self, begins: datetime) -> None:
+    def __init__(self, begins: datetime, days: int = DAYS) -> None:
         super().__init__()
         self._begins = int(begins.timestamp() * 1000)
         self._times: deque[float] = deque()
         self.refused = 0
-        closes = [f"{100 + at % 97}.5" for at in range(DAYS * 1440)]
-        rows = [self._begins + at * 60_000 for at in range(DAYS * 1440)]
         self._rows = [
             json.dumps([at, close, close, close, close, "2.5", at + 59_999, "99.5", 7, "1", "1", "0"]).encode()
-            for at, close in zip(rows, closes, strict=True)
+            for number in range(days * 1440)
+            for at, close in [(self._begins + number * 60_000, f"{close_of(number)}")]
         ]
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Fault:
@@ -55,12 +54,20 @@ class LimitedExchange(LocalExchange):
             self.refused += 1
             return Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "10"})
         first = max(-(-(int(query["startTime"][0]) - self._begins) // 60_000), 0)
-        return Fault(200, b"[" + b",".join(self._rows[first : first + int(query["limit"][0])]) + b"]")
+        answer = Fault(200, b"[" + b",".join(self._rows[first : first + int(query["limit"][0])]) + b"]")
+        return self.trouble(answer) if self.trouble else answer
 
 
-def _serve(pipe: Pipe, begins: datetime) -> None:
-    exchange = LimitedExchange(begins)
+def close_of(number: int) -> float:
+    """The close of a minute, counted from the first one."""
+    return 100.5 + number % 97
+
+
+def serve(pipe: Pipe, begins: datetime, days: int = DAYS, trouble_rate: float = 0.0) -> None:
+    """Serve the exchange until something comes, and answer with how many requests there were, and how many refused."""
+    exchange = LimitedExchange(begins, days)
     exchange.answer_time = ANSWER_TIME
+    exchange.trouble = random_trouble(1, trouble_rate) if trouble_rate else None
     for number in range(SYMBOLS):
         exchange.candles[f"A{number:02}USDT"] = {}
     with local_exchange(exchange):
@@ -83,7 +90,7 @@ def _measure(how: str, symbols: int) -> None:
     migrate()
     begins = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
     ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, begins), daemon=True)
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, begins), daemon=True)
     server.start()
     os.environ["TITAN_CCXT_BINANCE"] = json.dumps({**json.loads(ours.recv()), "rateLimit": 50})
     wanted = [Wanted("binance", f"A{number:02}/USDT", "1m", begins) for number in range(symbols)]
