@@ -39,6 +39,7 @@ def years(manifest: Any) -> Iterator[Warehouse]:
 
     load_files(warehouse.connection, files, FileOptions())
     warehouse.query("update config.signal set direction = 'both' where signal = 'atr_breakout_20_14'")
+    warehouse.query("update config.timeframe set compute_features = false where timeframe <> '1D'")
     warehouse.refresh()
     yield warehouse
     warehouse.close()

@@ -206,6 +206,7 @@ def traded(manifest: Any) -> Iterator[tuple[Warehouse, Results]]:
     """Fills, trades and equity of every case: one instrument and one signal each, in one warehouse."""
     warehouse = separate_warehouse("execution")
     warehouse.query("delete from config.signal")
+    warehouse.query("update config.timeframe set compute_features = false where timeframe <> '1D'")
     warehouse.query("insert into config.cost values ('free', 'spot', 0, 0, 0), ('costly', 'spot', 100, 50, 200)")
     for number, case in enumerate(CASES.values()):
         warehouse.load(batch_of(case, f"CASE{number}/USD"))
