@@ -104,7 +104,7 @@ def _unless_debug(fire_event: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[None]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A server to test on; the environment points at it until the suite ends."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Great Expectations warns of its own dependencies while it is imported
@@ -112,6 +112,7 @@ def server() -> Iterator[None]:
     if url := os.environ.get("TITAN_TEST_URL"):
         before = dict(os.environ)
         use_server(url)
+        os.environ["TITAN_HOME"] = str(tmp_path_factory.mktemp("home"))
         yield
         os.environ.clear()
         os.environ.update(before)

@@ -20,7 +20,7 @@ import numpy as np
 
 from ingest.sources.adjustments import Adjustment
 from ingest.sources.calls import ATTEMPTS, Caller, ExchangeUnreachableError, RateLimitedError
-from ingest.sources.limits import RateLimit
+from ingest.sources.limits import RateLimit, turns_of
 from ingest.sources.paging import DAY, Paging, Row, Span, is_time, moment
 from ingest.sources.trades import NewestTrades, Trade, candles_of, in_order
 from titan.core.batch import (
@@ -39,6 +39,7 @@ from titan.core.batch import (
     without,
 )
 from titan.core.errors import SourceError, UsageError
+from titan.core.settings import home
 from titan.core.timeframes import TIMEFRAMES, Timeframe
 
 __all__ = ["ExchangeSource", "ExchangeUnreachableError", "Inquiry", "RateLimitedError", "present"]
@@ -122,7 +123,9 @@ class ExchangeSource:
         self._exchange = _open(exchange_id)
         interval = self._exchange.rateLimit / 1000
         self.crew = min(max(math.ceil(ANSWER_TIME / max(interval, 0.001)), 1), LARGEST_CREW)
-        self._exchange.throttle = RateLimit(interval).wait
+        address = json.dumps(self._exchange.urls.get("api"), sort_keys=True, default=str)
+        self._limit_of_requests = RateLimit(interval, turns_of(home() / "turns", exchange_id, address))
+        self._exchange.throttle = self._limit_of_requests.wait
         self._call = Caller(self._exchange, sleep or wait, attempts)
         self._markets = self._call(_read_markets, self._exchange.load_markets)
         self._has_extended_hours = getattr(self._exchange, "has_extended_hours", False)
@@ -134,6 +137,7 @@ class ExchangeSource:
     def close(self) -> None:
         """Let go of its connections."""
         self._exchange.session.close()
+        self._limit_of_requests.close()
 
     def check(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
         """Raise UsageError for a symbol or a timeframe that the exchange does not have."""
