@@ -36,6 +36,7 @@ def commands() -> list[list[str]]:
     found += [["events", name] for name in ("listen", "relay", "relays", "forget")]
     found += [["universe", name] for name in ("choose", "add", "list")]
     found += [["storage", name] for name in ("show", "apply")]
+    found += [["alert", name] for name in ("list", "rules", "ack", "silence", "test")]
     alone = ("backfill", "delete", "refresh", "build", "run", "poll", "watch", "status", "listings", "rename", "reconcile")
     return [*found, *([name] for name in alone)]
 

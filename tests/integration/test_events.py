@@ -159,7 +159,7 @@ def test_a_relay_passes_everything_on_in_order_and_nothing_twice(warehouse: Ware
     assert ours.pass_on() == 0
     warehouse.query("select ops.prune_changes()")
     assert warehouse.value("select count(*) from ops.event") == 0  # passed on, and so forgotten
-    ours._close()
+    ours.close()
     sink.close()
 
 
@@ -174,14 +174,14 @@ def test_while_redis_is_away_events_are_kept(warehouse: Warehouse, store: Redis)
         load(warehouse, 48 * at, 48, "BTC/USDT")
         with pytest.raises(events.SinkUnavailableError):
             gone.pass_on()
-    gone._close()
+    gone.close()
     (candles, *_) = events.relays(warehouse.connection)[1:2]
     assert (candles["relay"], candles["topic"], candles["waiting"] >= 3) == ("redis", "candles", True)
     sink = RedisStreams(store.url, 1000)
     ours = relay(sink)
     while ours.pass_on():
         pass
-    ours._close()
+    ours.close()
     sink.close()
     assert len(store.messages()) == candles["waiting"]
     assert all(row["waiting"] == 0 for row in events.relays(warehouse.connection))
@@ -202,10 +202,10 @@ def test_a_relay_that_dies_before_it_recorded_passes_on_again(warehouse: Warehou
     load(warehouse, 0, 48, "BTC/USDT")
     with pytest.raises(KeyboardInterrupt):
         first.pass_on()
-    first._close()
+    first.close()
     second = relay(sink)
     second.pass_on()
-    second._close()
+    second.close()
     sink.close()
     numbers = [message["change"] for message in store.messages()]
     assert numbers == [*dict.fromkeys(numbers)] * 2
@@ -218,7 +218,7 @@ def test_a_forgotten_relay_keeps_nothing(warehouse: Warehouse) -> None:
 
     ours = relay(Nowhere(), "old")
     ours.pass_on()
-    ours._close()
+    ours.close()
     load(warehouse, 0, 48, "BTC/USDT")
     assert warehouse.value("select count(*) from ops.event") > 0
     assert "old\tcandles" in titan("events", "relays").stdout
@@ -227,7 +227,7 @@ def test_a_forgotten_relay_keeps_nothing(warehouse: Warehouse) -> None:
     assert warehouse.value("select count(*) from ops.event") == 0
     assert titan("events", "forget", "old").returncode == ExitCode.USAGE
     assert ours.pass_on() == 0  # but one that runs is there again, and is told what comes
-    ours._close()
+    ours.close()
     assert "old\tcandles" in titan("events", "relays").stdout
 
 

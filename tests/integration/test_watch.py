@@ -160,7 +160,10 @@ def test_an_exchange_that_asks_to_wait_is_not_asked_before(warehouse: Warehouse,
     subscribe(warehouse, "ETH/USDT")
     clock = FastClock(START, START + 12.5 * MINUTE)
     limited = Fault(429, b'{"code": -1003, "msg": "Too many requests"}', {"Retry-After": "300"})
-    clock.at = [(START + 2 * MINUTE, lambda: market.faults.extend([limited] * 2))]
+    clock.at = [
+        (START + 2 * MINUTE, lambda: setattr(market, "trouble", lambda answer: limited)),
+        (START + 3 * MINUTE, lambda: setattr(market, "trouble", None)),
+    ]
     requests: list[datetime] = []
     answer = market.answer
     market.answer = lambda path, query: (requests.append(clock.now()), answer(path, query))[1]  # type: ignore[method-assign]

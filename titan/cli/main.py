@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from titan.cli import (
+    alert,
     backfill,
     backtest,
     db,
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 for name, group in {
     "db": db, "load": load, "gate": gate, "quarantine": quarantine, "storage": storage, "backtest": backtest,
-    "strategy": strategy, "events": events, "universe": universe,
+    "strategy": strategy, "events": events, "universe": universe, "alert": alert,
 }.items():  # fmt: skip
     app.add_typer(group.app, name=name)
 _COMMANDS: dict[str, Callable[..., None]] = {

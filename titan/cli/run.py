@@ -78,13 +78,15 @@ def watch_command(
     Example: titan watch
     """
     from ingest.sources.streams import Streams
+    from titan.ops.alerts import Telling, addresses
     from titan.ops.pipeline import prepare
     from titan.ops.watch import WallClock, Watch
 
+    telling = Telling(addresses())
     prepare()
     has_json = not output.out.is_terminal if as_json is None else as_json
     clock, heard = WallClock(), Streams() if streams else None
-    with clock.stopped_by_signals():
+    with clock.stopped_by_signals(), telling:
         try:
             Watch(clock, streams=heard).run(output.tell_cycle if has_json else output.show_cycle, cycles)
         finally:

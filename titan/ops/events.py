@@ -78,7 +78,7 @@ class Relay:
                 try:
                     passed = self.pass_on(tell)
                 except (SinkUnavailableError, DatabaseUnavailableError, psycopg.OperationalError) as error:
-                    self._close()
+                    self.close()
                     wait = backoff.next()
                     told = str(error).strip().splitlines()[0]
                     event(log, "relay waits", logging.WARNING, relay=self._name, seconds=round(wait, 1), error=told)
@@ -88,7 +88,7 @@ class Relay:
                 if not passed:
                     self._sleep(TICK)
         finally:
-            self._close()
+            self.close()
 
     def pass_on(self, tell: Callable[[str, int], None] = lambda topic, count: None) -> int:
         """Pass on what is there, at most some of each topic; returns how many events that were."""
@@ -111,10 +111,7 @@ class Relay:
 
     def _pass_on(self, connection: Connection, topic: str, tell: Callable[[str, int], None]) -> int:
         kept = """
-            select seq, jsonb_build_object(
-                'topic', 'alerts', 'alert', seq, 'kind', kind, 'subject', subject, 'message', message, 'at', raised_at
-            )
-            from ops.alert
+            select seq, ops.alert_message(alert) from ops.alert as alert
             where seq > (select seq from ops.relay where relay = %(relay)s and topic = %(topic)s)
             order by seq limit %(most)s
         """
@@ -139,7 +136,8 @@ class Relay:
         tell(topic, len(rows))
         return len(rows)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of its connection."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None

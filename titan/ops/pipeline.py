@@ -27,6 +27,7 @@ from titan.core.errors import BuildError, DatabaseUnavailableError, ExitCode, Ga
 from titan.core.log import Progress, event
 from titan.core.settings import Settings
 from titan.ops import status
+from titan.ops.alerts import addresses, judge, tell_once
 from titan.ops.exchanges import load_exchange
 from titan.ops.loads import LoadReport, load_files, load_synthetic
 from titan.ops.refresh import Refreshed, refresh
@@ -193,8 +194,19 @@ def run(request: Request, *, attempt: Attempt = attempt_here, listener: Listener
             )
         except (TitanError, psycopg.Error) as error:
             progressed.errors.setdefault("summary", error)
+    _judge()
     event(log, "run ended", command=request.command, outcome=progressed.outcome, errors=message)
     return progressed
+
+
+def _judge() -> None:
+    """What somebody should look at now, this run among it, is found and told. That it cannot be makes no run a failure."""
+    try:
+        with connect() as connection:
+            judge(connection)
+        tell_once(addresses())
+    except (TitanError, psycopg.Error) as error:
+        event(log, "alerts not told", logging.WARNING, error=str(error).splitlines()[0])
 
 
 def _take(step: Step, progressed: Progressed, lock: RunLock, attempt: Attempt, listener: Listener) -> None:

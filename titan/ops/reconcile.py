@@ -41,7 +41,9 @@ def reconcile(
     until: datetime | None = None,
     progress: Progress = lambda text: None,
 ) -> Reconciled:
-    """Recompute the bars that lie whole in [since, until] and compare them with the stored ones. Changes nothing.
+    """Recompute the bars that lie whole in [since, until] and compare them with the stored ones. Changes none of them.
+
+    What comes of all bars there are is a row of ops.reconciliation.
 
     Bars that opened before a horizon of config.retention cannot be computed again and are left out.
 
@@ -72,7 +74,20 @@ def reconcile(
                 connection.execute(f"create index on again_{name} (instrument_id, timeframe, closed_at)".encode())
                 connection.execute(f"analyze again_{name}".encode())
         progress("comparing")
-        return _compare(connection, instruments, timeframe, since, until)
+        done = _compare(connection, instruments, timeframe, since, until)
+    if not any((symbol, exchange, timeframe, since, until)):
+        _record(connection, done)
+    return done
+
+
+def _record(connection: Connection, done: Reconciled) -> None:
+    name = "{exchange} {symbol} {timeframe} closing {closed_at:%Y-%m-%d %H:%M}"
+    example = name.format(**done.differing[0]) if done.differing else None
+    with connection.transaction():
+        connection.execute(
+            "insert into ops.reconciliation (compared, differing, example) values (%s, %s, %s)",
+            (done.compared, len(done.differing), example),
+        )
 
 
 def _instruments(connection: Connection, symbol: str | None, exchange: str | None) -> list[int]:

@@ -25,6 +25,7 @@ from titan.core.batch import EPOCH, Batch, join
 from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.core.log import event
+from titan.ops.alerts import judge
 from titan.ops.circuits import Circuit, left_alone, open_circuits
 from titan.ops.exchanges import Exchanges, Loaded, Loader
 from titan.ops.loads import LoadReport, promote_into
@@ -41,6 +42,7 @@ SHORTEST_DELAY, LONGEST_DELAY = 0.25, 30.0
 LONGEST_PAUSE = 60.0  # seconds, of an exchange or a server that does not answer
 FIRST_REFUSED, LONGEST_REFUSED = 30.0, 3600.0  # seconds, of a series that an exchange refuses, and of what dbt cannot build
 PRUNED_EVERY = 3600  # seconds
+JUDGED_EVERY = 60  # seconds between judgements of what somebody should look at
 
 # Seconds from a close until a stream is looked at for its candle, until it is asked for instead, and until it is asked
 # whether it was right.
@@ -232,6 +234,7 @@ class Watch:
         self._connection: Connection | None = None
         self._lost = Backoff(1, LONGEST_PAUSE)
         self._pruned_at: datetime | None = None
+        self._judged_at: datetime | None = None
         self._has_told_of_nothing = False
         self.cycles = 0
 
@@ -277,6 +280,7 @@ class Watch:
                 self._load(connection, due, cycle)
             self._refresh(connection, cycle)
             self._prune(connection, cycle.at)
+            self._judge(connection, cycle.at)
             self._lost.reset()
             cycle.next_at = self._next_at(series, cycle)
         except (DatabaseUnavailableError, psycopg.OperationalError) as error:
@@ -325,7 +329,10 @@ class Watch:
     # --- listening --------------------------------------------------------------------------------------------------------
 
     def _hear(self, connection: Connection, series: Sequence[Series], cycle: Cycle) -> None:
-        """Load the candles that have closed by their streams; asking for them, a little later, confirms or revises them."""
+        """Load the candles that have closed by their streams; asking for them, a little later, confirms or revises them.
+
+        A stream that has just been joined again may tell of the next close before it has said anything else.
+        """
         if self._streams is None:
             return
         told: dict[Series, Batch] = {}
@@ -333,7 +340,7 @@ class Watch:
         for one in series:
             pace = self._paces[one.key]
             pace.stream_at = None
-            if pace.newest is None or one.exchange in away or not self._streams.is_live(one.key):
+            if pace.newest is None or one.exchange in away:
                 continue
             inquiry = Inquiry(*one.key, since=pace.newest, until=one.period.close_of(pace.newest))
             late = (cycle.at - (inquiry.until or cycle.at)).total_seconds()
@@ -342,7 +349,7 @@ class Watch:
             elif row := self._streams.closed(one.key, (pace.newest - EPOCH) // timedelta(milliseconds=1)):
                 with suppress(TitanError):  # an exchange that does not answer now: it is asked later, which says so
                     told[one] = self._exchanges.source(one.exchange).heard(inquiry, row, cycle.at)
-            elif late < STREAM_PATIENCE:
+            elif late < STREAM_PATIENCE and self._streams.is_live(one.key):
                 pace.stream_at = cycle.at + timedelta(seconds=STREAM_DELAY)
         for market in {batch.market for batch in told.values()}:
             self._take(connection, {one: batch for one, batch in told.items() if batch.market == market}, cycle)
@@ -442,8 +449,13 @@ class Watch:
 
     def _prune(self, connection: Connection, now: datetime) -> None:
         if self._pruned_at is None or (now - self._pruned_at).total_seconds() >= PRUNED_EVERY:
-            connection.execute("select ops.prune_gate_results(), ops.prune_alerts()")
+            connection.execute("select ops.prune_gate_results(), ops.prune_alerts(), ops.prune_incidents()")
             self._pruned_at = now
+
+    def _judge(self, connection: Connection, now: datetime) -> None:
+        if self._judged_at is None or (now - self._judged_at).total_seconds() >= JUDGED_EVERY:
+            judge(connection, now)
+            self._judged_at = now
 
 
 @dataclass(frozen=True)
