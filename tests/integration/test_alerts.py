@@ -82,8 +82,9 @@ def stale(warehouse: Warehouse) -> None:
 def outage(warehouse: Warehouse) -> None:
     warehouse.query(
         "insert into bars.gap (instrument_id, timeframe, closed_at, gap_opened_at, gap_closed_at, missing_count, "
-        "missing_time, gap_kind) select instrument_id, '1h', now(), now() - interval '9 hours', now() - interval '2 hours', "
-        "7, interval '7 hours', 'outage' from raw.instrument"
+        "missing_time, gap_kind) select instrument_id, '1h', now(), %s, %s, 7, interval '7 hours', 'outage' from raw.instrument",
+        NOW - 9 * HOUR,
+        NOW - 2 * HOUR,
     )
 
 
@@ -146,7 +147,7 @@ KINDS = [
                                           "tstzmultirange(tstzrange(now() - interval '9 hours', now()))"),
     ),
     Incident(
-        "gap_found", f"binance BTC/USDT 1h from {datetime.now(UTC) - 9 * HOUR:%Y-%m-%d %H:%M}", outage,
+        "gap_found", f"binance BTC/USDT 1h from {NOW - 9 * HOUR:%Y-%m-%d %H:%M}", outage,
         lambda warehouse: warehouse.query("delete from bars.gap"),
     ),
     Incident(
