@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -82,7 +83,8 @@ def stale(warehouse: Warehouse) -> None:
 def outage(warehouse: Warehouse) -> None:
     warehouse.query(
         "insert into bars.gap (instrument_id, timeframe, closed_at, gap_opened_at, gap_closed_at, missing_count, "
-        "missing_time, gap_kind) select instrument_id, '1h', now(), %s, %s, 7, interval '7 hours', 'outage' from raw.instrument",
+        "missing_time, gap_kind) select instrument_id, '1h', now(), %s, %s, 7, interval '7 hours', 'outage' "
+        "from raw.instrument",
         NOW - 9 * HOUR,
         NOW - 2 * HOUR,
     )
@@ -371,6 +373,7 @@ class Endpoint:
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
         self.taken: list[tuple[str, dict[str, Any]]] = []
+        self.times: list[float] = []
         self.asked = 0
         endpoint = self
 
@@ -381,6 +384,7 @@ class Endpoint:
                 fails = endpoint.asked <= endpoint.failures
                 if not fails:
                     endpoint.taken.append((self.path, json.loads(body)))
+                    endpoint.times.append(time.monotonic())
                 self.send_response(500 if fails else 200)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
@@ -424,7 +428,7 @@ def test_a_messenger_that_fails_twice_first_is_told_once(
         monkeypatch.setattr(NotifyTelegram, "notify_url", f"http://127.0.0.1:{endpoint.port}/bot")
         url = "tgram://123456789:abcdefg_hijklmnop/-1001/"
     monkeypatch.setattr("titan.ops.events.Backoff", lambda first, longest: Backoff(0.05, 0.1))
-    monkeypatch.setattr(alerts, "BETWEEN", 0.05)
+    monkeypatch.setattr(alerts, "BETWEEN", 0.5)
     with Telling([url, "json://127.0.0.1:1/nobody"]):
         wait_until(lambda: warehouse.value("select count(*) from ops.relay") == 2)
         raise_alert(warehouse)
@@ -433,6 +437,7 @@ def test_a_messenger_that_fails_twice_first_is_told_once(
         raise_alert(warehouse, "another")
         wait_until(lambda: len(endpoint.taken) == 2)
     assert endpoint.asked == 4
+    assert endpoint.times[1] - endpoint.times[0] > 0.5
     (path, first), (_, second) = endpoint.taken
     text = first["text"] if place == "telegram" else first["title"] + first["message"]
     assert "disk_low raised: disk" in text
@@ -489,6 +494,10 @@ def test_the_list_judges_first_and_shows_the_worst_first(warehouse: Warehouse) -
     assert [(row["severity"], row["rule"]) for row in found] == [
         ("critical", "reconcile_differs"), ("warning", "exchange_away"),
     ]  # fmt: skip
+    warehouse.query("delete from ops.reconciliation")
+    assert [row["rule"] for row in json.loads(titan("alert", "list", "--json").stdout)] == ["exchange_away"]
+    everything = json.loads(titan("alert", "list", "--all", "--json").stdout)
+    assert [row["rule"] for row in everything] == ["exchange_away", "reconcile_differs"]
     assert {row["rule"] for row in json.loads(titan("alert", "rules", "--json").stdout)} >= {
         kind.rule for kind in KINDS[:-1]
     }
