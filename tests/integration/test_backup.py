@@ -1,0 +1,128 @@
+"""Backups: what is restored is what was there, bit for bit, goes on like it, or is refused by the table's name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.commands import titan
+from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch, use_database
+from titan.core.errors import ExitCode, UsageError
+from titan.server.backup import MANIFEST, BackupError, backup, read, restore
+
+HOUR = timedelta(hours=1)
+START = instant("2024-01-01")
+RESTORED = f"{DATABASE}_restored"
+
+
+def load(warehouse: Warehouse, first: int, count: int) -> None:
+    rows = [
+        Row(START + at * HOUR, 0.1 + at % 7 / 3, symbol)
+        for symbol in ("BTC/USDT", "ETH/USDT")
+        for at in range(first, first + count)
+    ]
+    warehouse.load(make_batch(rows, observed=(START, START + (first + count) * HOUR)))
+
+
+@pytest.fixture
+def restored(warehouse: Warehouse) -> Iterator[Warehouse]:
+    """A warehouse on the database that is restored, once it is."""
+    create_database(RESTORED)
+    other = Warehouse()
+    yield other
+    other.close()
+    use_database(DATABASE)
+
+
+def test_what_is_restored_is_the_same_and_goes_on_like_it(warehouse: Warehouse, restored: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, 0, 120)
+    warehouse.refresh()
+    load(warehouse, 120, 5)  # not refreshed yet
+    before, folder = warehouse.contents(), tmp_path / "backup"
+    made = backup(folder)
+    assert made.tables["raw.ohlcv"][0] == 250
+    assert not list(tmp_path.glob("*.part"))
+    assert restore(folder, RESTORED) == made == read(folder)
+    use_database(RESTORED)
+    assert restored.contents() == before
+    done = restored.refresh()
+    assert done.owed == {}
+    assert done.steps
+    load(restored, 125, 3)
+    restored.refresh()
+    use_database(DATABASE)
+    warehouse.refresh()
+    load(warehouse, 125, 3)
+    warehouse.refresh()
+    assert restored.contents() == warehouse.contents()
+    use_database(RESTORED)
+    restored.assert_incremental_equals_full()
+
+
+def test_a_backup_is_of_one_instant_whoever_loads_meanwhile(
+    warehouse: Warehouse, restored: Warehouse, tmp_path: Path
+) -> None:
+    load(warehouse, 0, 50)
+    over = threading.Event()
+
+    def go_on() -> None:
+        at = 50
+        loader = Warehouse()
+        while not over.is_set():
+            load(loader, at, 1)
+            at += 1
+        loader.close()
+
+    loading = threading.Thread(target=go_on)
+    loading.start()
+    try:
+        made = backup(tmp_path / "backup")
+    finally:
+        over.set()
+        loading.join()
+    restore(tmp_path / "backup", RESTORED)
+    use_database(RESTORED)
+    count = restored.value("select count(*) from raw.ohlcv")
+    assert made.tables["raw.ohlcv"][0] == count < warehouse.value("select count(*) from raw.ohlcv")
+    assert restored.value("select count(*) from raw.load_batch") * 2 == count - 98  # whole batches alone
+
+
+def test_a_table_that_differs_is_named(warehouse: Warehouse, restored: Warehouse, tmp_path: Path) -> None:
+    load(warehouse, 0, 10)
+    backup(tmp_path / "backup")
+    path = tmp_path / "backup" / MANIFEST
+    told = json.loads(path.read_text())
+    told["tables"]["raw.ohlcv"][1] = "0"
+    path.write_text(json.dumps(told))
+    with pytest.raises(BackupError, match=r"raw.ohlcv is not what it was: 20 rows \(0\) in the backup, 20 rows"):
+        restore(tmp_path / "backup", RESTORED)
+
+
+def test_what_is_no_backup_or_in_the_way_is_said(warehouse: Warehouse, restored: Warehouse, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is there already"):
+        backup(tmp_path)
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match="holds no whole backup"):
+            restore(folder, RESTORED)
+    ended = titan("backup", str(tmp_path / "one"))
+    assert (ended.returncode, "tables" in ended.stdout) == (ExitCode.OK, True)
+    ended = titan("restore", str(tmp_path / "one"))
+    assert (ended.returncode, f"the database {DATABASE} is not empty" in ended.stderr) == (ExitCode.USAGE, True)
+    shutil.rmtree(tmp_path / "one" / "data")
+    ended = titan("restore", str(tmp_path / "one"), "--database", RESTORED)
+    assert (ended.returncode, "pg_restore failed" in ended.stderr) == (ExitCode.FAILED, True)
+
+
+def test_an_old_backup_is_an_incident(warehouse: Warehouse, tmp_path: Path) -> None:
+    backup(tmp_path / "one")
+    assert warehouse.value("select ops.judge(clock_timestamp() + interval '7 days')") == 0
+    assert warehouse.value("select ops.judge(clock_timestamp() + interval '9 days')") == 1
+    assert warehouse.query("select rule, subject from ops.incident") == [("backup_old", "backup")]
+    backup(tmp_path / "another")
+    assert json.loads(titan("alert", "list", "--json").stdout) == []
