@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from tests.bench import assets, backfill, backtest, bars, features, gate, kills, live, promotion, refresh, watch
+from tests.bench import assets, backfill, backtest, backup, bars, features, gate, kills, live, promotion, refresh, watch
 from tests.servers import temporary_server
 
 BENCHMARKS = {
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "backfill": backfill.main,
     "kills": kills.main,
     "live": live.main,
+    "backup": backup.main,
     "assets": assets.main,
     "features": features.main,
     "backtest": backtest.main,
