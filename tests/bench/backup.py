@@ -32,11 +32,10 @@ def main() -> None:
         row = connection.execute("select pg_database_size(current_database())").fetchone()
     shutil.rmtree(folder.parent)
     assert row is not None
+    rows = f"{made.rows:,} rows of {len(made.tables)} tables"
+    print(f"a backup of {history.candles:,} candles of a minute and all models: {rows}")
     print(
-        f"a backup of {history.candles:,} candles of a minute and all models, {made.rows:,} rows in {len(made.tables)} tables"
-    )
-    print(
-        f"  backup {backed_up:.0f} s, {size / 1e9:.2f} GB of {int(str(row[0])) / 1e9:.2f} GB; restore {restored:.0f} s; every "
-        "table with the hash that it had",
+        f"  backup {backed_up:.0f} s, {size / 1e9:.2f} GB of {int(str(row[0])) / 1e9:.2f} GB; restore {restored:.0f} s; "
+        "every table with the hash that it had",
         flush=True,
     )
