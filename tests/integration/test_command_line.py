@@ -38,7 +38,7 @@ def commands() -> list[list[str]]:
     found += [["storage", name] for name in ("show", "apply")]
     found += [["alert", name] for name in ("list", "rules", "ack", "silence", "test")]
     alone = ("backfill", "delete", "refresh", "build", "run", "poll", "watch", "status", "listings", "rename", "reconcile")
-    alone += ("backup", "restore")
+    alone += ("backup", "restore", "health")
     return [*found, *([name] for name in alone)]
 
 

@@ -43,6 +43,35 @@ def status_command(as_json: Json = False) -> None:
     )
 
 
+def health_command(
+    probe: Annotated[str, typer.Argument(help="live, startup or ready.")] = "ready", as_json: Json = False
+) -> None:
+    """Say whether the server lives, this checkout can work with it (startup), or all is as it should be (ready).
+
+    Exit codes: 0 it is, also where something is degraded; 1 something fails.
+
+    Example: titan health ready --json
+    """
+    from titan.ops.health import Check, health
+
+    if probe not in ("live", "startup", "ready"):
+        raise UsageError(f"there is no probe {probe!r}", hint="live, startup or ready")
+    found = health(probe)  # type: ignore[arg-type]
+
+    def show(check: Check, depth: int) -> None:
+        text = f"{'  ' * depth}{check.name}: {check.status}" + (f" ({check.message})" if check.message else "")
+        output.out.print(text, markup=False)
+        for part in check.parts:
+            show(part, depth + 1)
+
+    if as_json:
+        print(json.dumps(found.as_json()))
+    else:
+        show(found, 0)
+    if found.status == "failing":
+        raise typer.Exit(ExitCode.FAILED)
+
+
 def listings_command(
     exchange: Annotated[
         str | None, typer.Option(help="Every market of it; of all that have candles here by default.")
