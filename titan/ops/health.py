@@ -84,7 +84,7 @@ def _migrations(connection: Connection) -> Check:
 
 
 def _models(connection: Connection) -> Iterator[Check]:
-    ((count, declared, behind, since, failed, failed_node),) = _rows(  # fmt: skip
+    ((count, declared, behind, since, failed, failed_node),) = _rows(
         connection,
         """
         select
