@@ -118,74 +118,91 @@ create function raw.swap_after(one integer, other integer, instant timestamptz) 
 language plpgsql as $$
 declare
     relation text;
-    swapped constant jsonb := jsonb_build_object(one, other) || jsonb_build_object(coalesce(other, -1), one);
+    both_of constant integer[] := array[one, other];
 begin
+    -- What moves stands in a temporary table meanwhile: the key of a table is checked row by row.
     foreach relation in array array['raw.ohlcv', 'raw.ohlcv_revision'] loop
         execute format(
             'create temporary table tail on commit drop as '
-            'select * from %1$s where instrument_id = any (%2$L::integer[]) and closed_at > %3$L::timestamptz',
-            relation, array[one, other], instant
+            'select * from %s where instrument_id = any (%L::integer[]) and closed_at > %L::timestamptz',
+            relation, both_of, instant
         );
         if relation = 'raw.ohlcv' then
-            select count(*) filter (where instrument_id = other), count(*) filter (where instrument_id = one)
-            into came, went from tail;
+            execute
+                'select count(*) filter (where instrument_id = $2), count(*) filter (where instrument_id = $1) from tail'
+            into came, went using one, other;
             -- Both instruments change wherever one of them has a candle: one that goes and one that comes.
-            insert into ops.change (node, instrument_id, timeframe, first_at, last_at)
-            select 'raw.ohlcv', both_of.instrument_id, tail.timeframe, min(opened_at) + interval '1 microsecond', max(closed_at)
-            from tail cross join (values (one), (other)) as both_of (instrument_id)
-            where both_of.instrument_id is not null
-            group by both_of.instrument_id, tail.timeframe;
+            execute
+                'insert into ops.change (node, instrument_id, timeframe, first_at, last_at) '
+                'select ''raw.ohlcv'', moved, timeframe, min(opened_at) + interval ''1 microsecond'', max(closed_at) '
+                'from tail cross join unnest($1) as moved where moved is not null group by moved, timeframe'
+            using both_of;
         end if;
-        execute format(
-            'delete from %s where instrument_id = any (%L::integer[]) and closed_at > %L::timestamptz',
-            relation, array[one, other], instant
-        );
-        update tail set instrument_id = (swapped ->> instrument_id::text)::integer;
+        execute format('delete from %s where instrument_id = any ($1) and closed_at > $2', relation) using both_of, instant;
+        execute 'update tail set instrument_id = case instrument_id when $1 then $2 else $1 end' using one, other;
         execute format('insert into %s select * from tail', relation);
         drop table tail;
     end loop;
 
     if other is not null then
-        create temporary table tail on commit drop as
-        select * from raw.adjustment where instrument_id in (one, other) and ex_date > (instant at time zone 'UTC')::date;
+        execute format(
+            'create temporary table tail on commit drop as '
+            'select * from raw.adjustment where instrument_id = any (%L::integer[]) and ex_date > %L::date',
+            both_of, (instant at time zone 'UTC')::date
+        );
         delete from raw.adjustment where instrument_id in (one, other) and ex_date > (instant at time zone 'UTC')::date;
-        insert into raw.adjustment
-        select (swapped ->> instrument_id::text)::integer, ex_date, kind, ratio, amount, price_factor, known_at, batch_id
-        from tail;
+        execute 'update tail set instrument_id = case instrument_id when $1 then $2 else $1 end' using one, other;
+        execute 'insert into raw.adjustment select * from tail';
         drop table tail;
     end if;
 
     -- What the other one was asked about before is nothing: the symbol was nobody's then. A period across the instant is the
     -- later symbol's.
-    create temporary table tail on commit drop as
-    select
-        coalesce(ours.timeframe, theirs.timeframe) as timeframe,
-        coalesce(ours.observed, '{}'::tstzmultirange) as ours,
-        coalesce(theirs.observed, '{}'::tstzmultirange) as theirs,
-        coalesce(least(later.opened_at, instant), instant) as cut
-    from (select * from raw.observed where instrument_id = one) as ours
-    full join (select * from raw.observed where instrument_id = other) as theirs on ours.timeframe = theirs.timeframe
-    left join lateral (
-        select ohlcv.opened_at from raw.ohlcv as ohlcv
-        where
-            ohlcv.instrument_id = one
-            and ohlcv.timeframe = coalesce(ours.timeframe, theirs.timeframe)
-            and ohlcv.closed_at > instant
-        order by ohlcv.closed_at
-        limit 1
-    ) as later on true;
-    delete from raw.observed where instrument_id in (one, other);
-    insert into raw.observed (instrument_id, timeframe, observed)
-    select one, timeframe, ours * tstzmultirange(tstzrange(null, cut)) + theirs * tstzmultirange(tstzrange(cut, null)) from tail
-    union all
-    select other, timeframe, ours * tstzmultirange(tstzrange(cut, null)) from tail
-    where other is not null and not isempty(ours * tstzmultirange(tstzrange(cut, null)));
-    insert into ops.change (node, instrument_id, timeframe, first_at, last_at)
-    select
-        'raw.observed', both_of.instrument_id, tail.timeframe, cut + interval '1 microsecond', greatest(upper(ours), upper(theirs))
-    from tail cross join (values (one), (other)) as both_of (instrument_id)
-    where both_of.instrument_id is not null and greatest(upper(ours), upper(theirs)) > cut + interval '1 microsecond';
-    drop table tail;
+    with standing as (
+        select
+            coalesce(ours.timeframe, theirs.timeframe) as timeframe,
+            coalesce(ours.observed, '{}'::tstzmultirange) as ours,
+            coalesce(theirs.observed, '{}'::tstzmultirange) as theirs
+        from (select * from raw.observed where instrument_id = one) as ours
+        full join (select * from raw.observed where instrument_id = other) as theirs on ours.timeframe = theirs.timeframe
+    ),
+
+    cut as (
+        select
+            standing.*,
+            coalesce(least(later.opened_at, instant), instant) as cut_at,
+            greatest(upper(standing.ours), upper(standing.theirs)) as ends_at
+        from standing
+        left join lateral (
+            select ohlcv.opened_at from raw.ohlcv as ohlcv
+            where
+                ohlcv.instrument_id = one and ohlcv.timeframe = standing.timeframe and ohlcv.closed_at > instant
+            order by ohlcv.closed_at
+            limit 1
+        ) as later on true
+    ),
+
+    published as (
+        insert into ops.change (node, instrument_id, timeframe, first_at, last_at)
+        select 'raw.observed', moved, cut.timeframe, cut.cut_at + interval '1 microsecond', cut.ends_at
+        from cut cross join unnest(both_of) as moved
+        where moved is not null and cut.ends_at > cut.cut_at + interval '1 microsecond'
+    ),
+
+    parted as (
+        select
+            one as instrument_id,
+            timeframe,
+            ours * tstzmultirange(tstzrange(null, cut_at)) + theirs * tstzmultirange(tstzrange(cut_at, null)) as observed
+        from cut
+        union all
+        select other, timeframe, ours * tstzmultirange(tstzrange(cut_at, null)) from cut where other is not null
+    )
+
+    insert into raw.observed as kept (instrument_id, timeframe, observed)
+    select parted.instrument_id, parted.timeframe, parted.observed from parted
+    on conflict (instrument_id, timeframe) do update set observed = excluded.observed;
+    delete from raw.observed where instrument_id in (one, other) and isempty(observed);
 
     delete from ops.asked_again where instrument_id in (one, other) and gap_closed_at > instant;
     return next;
