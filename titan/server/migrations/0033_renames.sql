@@ -117,43 +117,43 @@ end $$;
 create function raw.swap_after(one integer, other integer, instant timestamptz) returns table (came bigint, went bigint)
 language plpgsql as $$
 declare
-    relation text;
     both_of constant integer[] := array[one, other];
+    actions raw.adjustment[];
 begin
-    -- What moves stands in a temporary table meanwhile: the key of a table is checked row by row.
-    foreach relation in array array['raw.ohlcv', 'raw.ohlcv_revision'] loop
-        execute format(
-            'create temporary table tail on commit drop as '
-            'select * from %s where instrument_id = any (%L::integer[]) and closed_at > %L::timestamptz',
-            relation, both_of, instant
-        );
-        if relation = 'raw.ohlcv' then
-            execute
-                'select count(*) filter (where instrument_id = $2), count(*) filter (where instrument_id = $1) from tail'
-            into came, went using one, other;
-            -- Both instruments change wherever one of them has a candle: one that goes and one that comes.
-            execute
-                'insert into ops.change (node, instrument_id, timeframe, first_at, last_at) '
-                'select ''raw.ohlcv'', moved, timeframe, min(opened_at) + interval ''1 microsecond'', max(closed_at) '
-                'from tail cross join unnest($1) as moved where moved is not null group by moved, timeframe'
-            using both_of;
-        end if;
-        execute format('delete from %s where instrument_id = any ($1) and closed_at > $2', relation) using both_of, instant;
-        execute 'update tail set instrument_id = case instrument_id when $1 then $2 else $1 end' using one, other;
-        execute format('insert into %s select * from tail', relation);
-        drop table tail;
-    end loop;
+    select
+        count(*) filter (where tail.instrument_id = other),
+        count(*) filter (where tail.instrument_id = one)
+    into came, went
+    from raw.ohlcv as tail
+    where tail.instrument_id = any (both_of) and tail.closed_at > instant;
 
     if other is not null then
-        execute format(
-            'create temporary table tail on commit drop as '
-            'select * from raw.adjustment where instrument_id = any (%L::integer[]) and ex_date > %L::date',
-            both_of, (instant at time zone 'UTC')::date
-        );
-        delete from raw.adjustment where instrument_id in (one, other) and ex_date > (instant at time zone 'UTC')::date;
-        execute 'update tail set instrument_id = case instrument_id when $1 then $2 else $1 end' using one, other;
-        execute 'insert into raw.adjustment select * from tail';
-        drop table tail;
+        -- Both instruments change wherever one of them has a candle: one that goes and one that comes.
+        insert into ops.change (node, instrument_id, timeframe, first_at, last_at)
+        select 'raw.ohlcv', changed, tail.timeframe, min(tail.opened_at) + interval '1 microsecond', max(tail.closed_at)
+        from raw.ohlcv as tail cross join unnest(both_of) as changed
+        where tail.instrument_id = any (both_of) and tail.closed_at > instant
+        group by changed, tail.timeframe;
+
+        -- By a number that no instrument has: the key of a table is checked row by row.
+        update raw.ohlcv set instrument_id = -one where instrument_id = one and closed_at > instant;
+        update raw.ohlcv set instrument_id = one where instrument_id = other and closed_at > instant;
+        update raw.ohlcv set instrument_id = other where instrument_id = -one;
+        update raw.ohlcv_revision set instrument_id = -one where instrument_id = one and closed_at > instant;
+        update raw.ohlcv_revision set instrument_id = one where instrument_id = other and closed_at > instant;
+        update raw.ohlcv_revision set instrument_id = other where instrument_id = -one;
+
+        select array_agg(action) into actions from raw.adjustment as action
+        where action.instrument_id = any (both_of) and action.ex_date > (instant at time zone 'UTC')::date;
+        delete from raw.adjustment
+        where instrument_id = any (both_of) and ex_date > (instant at time zone 'UTC')::date;
+        insert into raw.adjustment (
+            instrument_id, ex_date, kind, ratio, amount, price_factor, known_at, batch_id
+        )
+        select
+            case when action.instrument_id = one then other else one end, action.ex_date, action.kind, action.ratio,
+            action.amount, action.price_factor, action.known_at, action.batch_id
+        from unnest(actions) as action;
     end if;
 
     -- What the other one was asked about before is nothing: the symbol was nobody's then. A period across the instant is the
