@@ -9,6 +9,7 @@ import os
 import random
 import struct
 import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -36,6 +37,8 @@ class RateLimit:
         self._lock = Lock()
         self._next = 0.0
         self._file = None if shared is None else _open(shared)
+        if self._file is not None:  # whoever lets go of it says so, or not: a watch opens an exchange anew every few hours
+            self._let_go = weakref.finalize(self, os.close, self._file)
 
     def wait(self, cost: float | None = None) -> None:
         """Wait for the next turn, after which others wait for so much longer."""
@@ -50,7 +53,7 @@ class RateLimit:
         """Let go of the file."""
         with self._lock:
             if self._file is not None:
-                os.close(self._file)
+                self._let_go()
                 self._file = None
 
     def _take(self, now: float, length: float) -> float:

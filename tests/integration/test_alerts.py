@@ -250,6 +250,26 @@ def test_nothing_is_told_of_a_sound_warehouse(sound: Warehouse) -> None:
     assert sound.value("select count(*) from ops.incident") == 0
 
 
+def test_a_transaction_that_stays_open_is_told(sound: Warehouse) -> None:
+    with connect() as forgotten:
+        forgotten.execute("select 1")
+        after(sound, minutes=61)
+        assert [(rule, state) for rule, state, _ in told(sound)] == [("transaction_old", "raised")]
+    after(sound, minutes=62)
+    assert [(rule, state) for rule, state, _ in told(sound)] == [("transaction_old", "resolved")]
+
+
+def test_connections_are_counted_against_what_the_server_allows(sound: Warehouse) -> None:
+    """With a hundredth of what it asks for, since other tests need theirs."""
+    sound.query("update config.alert_rule set condition = replace(condition, '0.9 *', '0.009 *'), told_after = '0' "
+                "where rule = 'connections_short'")  # fmt: skip
+    judge(sound.connection)
+    assert told(sound) == [("connections_short", "raised", "server")]
+    (found,) = alerts.incidents(sound.connection)
+    allowed = sound.value("select current_setting('max_connections')")
+    assert str(found["message"]).endswith(f" of {allowed} connections are taken")
+
+
 # --- how it is told -------------------------------------------------------------------------------------------------------
 
 

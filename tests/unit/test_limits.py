@@ -75,3 +75,11 @@ def test_what_was_noted_before_the_machine_began_anew_holds_nobody_up(tmp_path: 
     limit.wait()
     limit.wait()
     assert time.monotonic() - begun >= 0.02
+
+
+def test_a_limit_that_nobody_has_any_more_leaves_no_open_file(tmp_path: Path) -> None:
+    """A watch opens its exchanges anew every six hours."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        RateLimit(0.001, tmp_path / "turns").wait()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1

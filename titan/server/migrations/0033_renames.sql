@@ -16,60 +16,40 @@ comment on column config.rename.ratio is 'Units of the new asset that one of the
 
 create view raw.instrument_name as
 with recursive name as (
-    select
-        instrument.instrument_id,
-        instrument.exchange,
-        instrument.market_type,
-        instrument.symbol,
-        'infinity'::timestamptz as until_at,
-        earlier.renamed_at as from_at,
-        earlier.symbol as earlier_symbol
-    from raw.instrument as instrument
-    left join lateral (
-        select
-            rename.renamed_at,
-            case when rename.new_symbol = instrument.symbol then rename.symbol end as symbol
-        from config.rename as rename
-        where
-            rename.exchange = instrument.exchange
-            and rename.market_type = instrument.market_type
-            and instrument.symbol in (rename.symbol, rename.new_symbol)
-        order by rename.renamed_at desc
-        limit 1
-    ) as earlier on true
+    select instrument_id, exchange, market_type, symbol, 'infinity'::timestamptz as until_at
+    from raw.instrument
     union all
-    select
-        name.instrument_id,
-        name.exchange,
-        name.market_type,
-        name.earlier_symbol,
-        name.from_at,
-        earlier.renamed_at,
-        earlier.symbol
+    select name.instrument_id, name.exchange, name.market_type, earlier.symbol, earlier.renamed_at
     from name
-    left join lateral (
-        select
-            rename.renamed_at,
-            case when rename.new_symbol = name.earlier_symbol then rename.symbol end as symbol
+    cross join lateral (
+        select rename.symbol, rename.new_symbol, rename.renamed_at
         from config.rename as rename
         where
             rename.exchange = name.exchange
             and rename.market_type = name.market_type
-            and name.earlier_symbol in (rename.symbol, rename.new_symbol)
-            and rename.renamed_at < name.from_at
+            and name.symbol in (rename.symbol, rename.new_symbol)
+            and rename.renamed_at < name.until_at
         order by rename.renamed_at desc
         limit 1
-    ) as earlier on true
-    where name.earlier_symbol is not null
+    ) as earlier
+    where earlier.new_symbol = name.symbol  -- else the name was another one's until then
 )
 
 select
-    instrument_id,
-    exchange,
-    market_type,
-    symbol,
-    from_at,
-    nullif(until_at, 'infinity') as until_at
+    name.instrument_id,
+    name.exchange,
+    name.market_type,
+    name.symbol,
+    (
+        select max(rename.renamed_at)
+        from config.rename as rename
+        where
+            rename.exchange = name.exchange
+            and rename.market_type = name.market_type
+            and name.symbol in (rename.symbol, rename.new_symbol)
+            and rename.renamed_at < name.until_at
+    ) as from_at,
+    nullif(name.until_at, 'infinity') as until_at
 from name;
 comment on view raw.instrument_name is
 'One row per instrument and symbol that it went by: candles that close in (from_at, until_at] are found under it at the exchange. Null: since ever, until now.';
