@@ -168,6 +168,34 @@ def test_a_rename_that_is_taken_back_leaves_everything_as_it_was(warehouse: Ware
     )
 
 
+def test_versions_and_adjustments_go_with_their_candles(warehouse: Warehouse) -> None:
+    """Of either instrument after the rename, and of none before it; and back again."""
+    for part in (OLD, NEW, TOKEN):
+        warehouse.load(make_batch(part))
+    first = warehouse.value("select max(batch_id) from raw.load_batch")
+    for part in (OLD[:2], NEW[:2], TOKEN[:2]):
+        warehouse.load(make_batch([replace(row, close=row.close + 1) for row in part]))
+    for symbol, day, ratio in (
+        ("MATIC/USDT", "2024-01-01", 2),
+        ("MATIC/USDT", "2024-01-03", 3),
+        ("POL/USDT", "2024-01-03", 5),
+    ):
+        warehouse.query("insert into raw.adjustment (instrument_id, ex_date, kind, ratio, batch_id) select instrument_id, %s, "
+                        "'split', %s, 1 from raw.instrument where symbol = %s", day, ratio, symbol)  # fmt: skip
+    as_of = ("select symbol, opened_at, close from raw.ohlcv_as_of(%s) inner join raw.instrument using (instrument_id) "
+             "order by 1, 2")  # fmt: skip
+    splits = ("select symbol, ex_date::text, ratio from raw.adjustment inner join raw.instrument using (instrument_id) "
+              "order by 1, 2")  # fmt: skip
+    before = warehouse.query(as_of, first), warehouse.query(splits)
+    tell(warehouse)
+    assert warehouse.query(as_of, first) == [(symbol, *row) for symbol in sorted(WHOLE) for row in WHOLE[symbol]]
+    assert warehouse.query(splits) == [
+        ("MATIC/USDT", "2024-01-03", 3), ("POL/USDT", "2024-01-01", 2), ("POL/USDT", "2024-01-03", 5),
+    ]  # fmt: skip
+    renames.undo(warehouse.connection, "test", "spot", "MATIC/USDT", "POL/USDT")
+    assert (warehouse.query(as_of, first), warehouse.query(splits)) == before
+
+
 def test_a_ratio_adjusts_bars_like_a_split(warehouse: Warehouse) -> None:
     """LEND became AAVE, a hundred for one."""
     day = instant("2024-01-05")
