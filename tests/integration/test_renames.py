@@ -175,13 +175,13 @@ def test_versions_and_adjustments_go_with_their_candles(warehouse: Warehouse) ->
     first = warehouse.value("select max(batch_id) from raw.load_batch")
     for part in (OLD[:2], NEW[:2], TOKEN[:2]):
         warehouse.load(make_batch([replace(row, close=row.close + 1) for row in part]))
-    for symbol, day, ratio in (
-        ("MATIC/USDT", "2024-01-01", 2),
-        ("MATIC/USDT", "2024-01-03", 3),
-        ("POL/USDT", "2024-01-03", 5),
-    ):
-        warehouse.query("insert into raw.adjustment (instrument_id, ex_date, kind, ratio, batch_id) select instrument_id, %s, "
-                        "'split', %s, 1 from raw.instrument where symbol = %s", day, ratio, symbol)  # fmt: skip
+    split = (
+        "insert into raw.adjustment (instrument_id, ex_date, kind, ratio, batch_id) "
+        "select instrument_id, %s, 'split', %s, 1 from raw.instrument where symbol = %s"
+    )
+    warehouse.query(split, "2024-01-01", 2, "MATIC/USDT")
+    warehouse.query(split, "2024-01-03", 3, "MATIC/USDT")
+    warehouse.query(split, "2024-01-03", 5, "POL/USDT")
     as_of = ("select symbol, opened_at, close from raw.ohlcv_as_of(%s) inner join raw.instrument using (instrument_id) "
              "order by 1, 2")  # fmt: skip
     splits = ("select symbol, ex_date::text, ratio from raw.adjustment inner join raw.instrument using (instrument_id) "
