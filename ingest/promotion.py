@@ -25,6 +25,7 @@ from titan.core.clock import Clock, find_session
 from titan.core.database import Connection, statement
 from titan.core.errors import GateError, UsageError
 from titan.core.timeframes import TIMEFRAMES
+from titan.core.trace import span
 
 # The planner knows nothing of rows that landed a moment ago, so it is told how to find their standing versions. Landed rows
 # come in the order of the key: merging a million of them with the index takes half the time of hashing (measured), and a
@@ -107,6 +108,14 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
     UsageError when it contradicts what is stored of its instruments or config names what does not exist, and psycopg.Error
     when the server fails: then nothing has changed.
     """
+    with span("batch", batch.origin, source=batch.source, read=batch.rows_read) as traced:
+        result = _promote(connection, batch)
+        counts = ("batch_id", "verdict", "inserted", "revised", "unchanged")
+        traced.add(**{name: getattr(result, name) for name in counts}, quarantined=sum(result.quarantined.values()))
+    return result
+
+
+def _promote(connection: Connection, batch: Batch) -> Promoted:
     result = Promoted(
         batch.origin,
         exchange=batch.market.exchange,
@@ -124,7 +133,8 @@ def promote(connection: Connection, batch: Batch) -> Promoted:
         clock = Clock(TIMEFRAMES[batch.market.timeframe], session)
         batch = by_todays_names(connection, batch)
         land(connection, batch.candles)
-        inspected = inspect(connection, batch, clock)
+        with span("inspect", batch.origin):
+            inspected = inspect(connection, batch, clock)
         result.batch_id = open_batch(
             connection, batch.source, batch.origin, batch.market.timeframe, batch.as_of, batch.details
         )

@@ -449,7 +449,7 @@ def test_a_messenger_that_fails_twice_first_is_told_once(
         url = "tgram://123456789:abcdefg_hijklmnop/-1001/"
     monkeypatch.setattr("titan.ops.events.Backoff", lambda first, longest: Backoff(0.05, 0.1))
     monkeypatch.setattr(alerts, "BETWEEN", 2)  # longer than a relay waits by itself
-    with Telling([url, "json://127.0.0.1:1/nobody"]):
+    with Telling([alerts.Messenger(url), alerts.Messenger("json://127.0.0.1:1/nobody")]):
         wait_until(lambda: warehouse.value("select count(*) from ops.relay") == 2)
         raise_alert(warehouse)
         wait_until(lambda: endpoint.taken)
@@ -470,14 +470,14 @@ def test_a_messenger_that_fails_twice_first_is_told_once(
 def test_many_alerts_are_one_message_and_what_nobody_took_is_told_by_the_next(
     warehouse: Warehouse, endpoint: Endpoint
 ) -> None:
-    alerts.tell_once([endpoint.url])  # from now on
+    alerts.tell_once([alerts.Messenger(endpoint.url)])  # from now on
     for at in range(25):
         raise_alert(warehouse, f"disk {at}")
     endpoint.failures = 1
-    alerts.tell_once([endpoint.url])
+    alerts.tell_once([alerts.Messenger(endpoint.url)])
     assert endpoint.taken == []
-    alerts.tell_once([endpoint.url])
-    alerts.tell_once([endpoint.url])
+    alerts.tell_once([alerts.Messenger(endpoint.url)])
+    alerts.tell_once([alerts.Messenger(endpoint.url)])
     ((_, message),) = endpoint.taken
     assert message["title"].endswith("Titan: 25 alerts")
     assert message["message"].count("disk_low raised") == alerts.MOST_LINES

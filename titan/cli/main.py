@@ -25,6 +25,7 @@ from titan.cli import (
     strategy,
     universe,
 )
+from titan.core import trace
 from titan.core.errors import ExitCode, TitanError
 from titan.core.log import configure, is_json, log
 
@@ -86,7 +87,7 @@ def main() -> None:
     """Run the command line; failures that a user can act on end in one clear line and an exit code."""
     try:
         configure()
-        app()
+        _run()
     except TitanError as error:
         _say(str(error), error.hint)
         sys.exit(error.exit_code)
@@ -98,6 +99,17 @@ def main() -> None:
             raise
         _say(*told)
         sys.exit(ExitCode.FAILED)
+
+
+def _run() -> None:
+    """The command, and then what it tells of how long it took; most tell nothing, and open no connection for it."""
+    try:
+        app()
+    finally:
+        if trace.waiting():
+            from titan.ops.traces import write_rest
+
+            write_rest()
 
 
 def _of_the_database(error: Exception) -> tuple[str, str] | None:

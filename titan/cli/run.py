@@ -78,11 +78,11 @@ def watch_command(
     Example: titan watch
     """
     from ingest.sources.streams import Streams
-    from titan.ops.alerts import Telling, addresses
+    from titan.ops.alerts import Telling, tellers
     from titan.ops.pipeline import prepare
     from titan.ops.watch import WallClock, Watch
 
-    telling = Telling(addresses())
+    telling = Telling(tellers())
     prepare()
     has_json = not output.out.is_terminal if as_json is None else as_json
     clock, heard = WallClock(), Streams() if streams else None

@@ -49,10 +49,14 @@ def connection_options() -> str:
 
 
 @contextmanager
-def in_environment() -> Iterator[None]:
-    """Let every libpq connection of this process carry the id and what Titan would rather have: dbt opens its own."""
+def in_environment(traceparent: str = "") -> Iterator[None]:
+    """Let every libpq connection of this process carry the id and what Titan would rather have: dbt opens its own.
+
+    With a traceparent, what they do is a part of that span.
+    """
     before = os.environ.get("PGOPTIONS")
-    os.environ["PGOPTIONS"] = f"{PREFERRED} {before or ''} {connection_options()}"
+    traced = f"-c titan.traceparent={traceparent}" if traceparent else ""
+    os.environ["PGOPTIONS"] = f"{PREFERRED} {before or ''} {connection_options()} {traced}"
     try:
         yield
     finally:

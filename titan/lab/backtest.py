@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from titan.core.database import Connection, Query, record, statement
 from titan.core.errors import UsageError
 from titan.core.log import Progress
+from titan.core.trace import span
 from titan.lab.pool import pool
 from titan.lab.program import THE_RUN, Program, compile_program
 from titan.lab.spec import COSTS, RunSpec, Value, combinations
@@ -44,6 +45,7 @@ class RunResult:
     left_out: list[str] = field(default_factory=list)  # instruments without two bars in the range
 
 
+@span("backtest")
 def run(connection: Connection, spec: RunSpec, progress: Progress = lambda text: None) -> RunResult:
     """Try every combination on every instrument and keep what came of it in schema lab, in a transaction of its own.
 

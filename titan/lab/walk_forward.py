@@ -17,6 +17,7 @@ from titan.core.database import Connection, record, records, statement
 from titan.core.errors import BusyError, UsageError
 from titan.core.locks import locked
 from titan.core.log import Progress
+from titan.core.trace import span
 from titan.lab.backtest import Range, compute, known_delistings, see_one_state
 from titan.lab.metrics import CHOICES
 from titan.lab.pool import instruments_of, pool
@@ -187,6 +188,7 @@ def folds_of(walk: Mapping[str, Any], times: list[datetime]) -> list[Fold]:
     return found
 
 
+@span("walk-forward")
 def go_on(
     connection: Connection,
     walk_id: int,

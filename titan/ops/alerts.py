@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from titan.core.database import Connection, records
 from titan.core.errors import UsageError
 from titan.core.log import event
 from titan.core.settings import Settings, home
 from titan.ops.events import ALERTS, Message, Relay, SinkUnavailableError
+from titan.ops.traces import OpenTelemetry, is_exported
 
 log = logging.getLogger("titan.alerts")
 
@@ -142,6 +143,7 @@ class Messenger:
                 f"TITAN_ALERT_URLS holds an address that Apprise does not know, of the kind {url.partition(':')[0][:20]!r}",
                 hint="tgram://TOKEN/CHAT, slack://…, mailtos://…, json://host/path; divided by blanks",
             )
+        self.topics: tuple[str, ...] = (ALERTS,)
         # So named, it goes on where it was when the next process begins; the address itself is a secret.
         self.relay = f"{self._place.service_name} {hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
@@ -171,17 +173,33 @@ def _body(messages: Sequence[Message]) -> str:
     return "\n".join([*lines, *([f"and {more} more: titan alert list"] if more > 0 else [])])
 
 
-class Telling:
-    """People are told by threads of their own, one a messenger: one that hangs holds up nobody. A context manager."""
+class Teller(Protocol):
+    """Who is told, by a relay of that name: people of alerts, OpenTelemetry of spans."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._messengers = [Messenger(url) for url in urls]
+    relay: str
+    topics: tuple[str, ...]
+
+    def send(self, topic: str, messages: Sequence[Message]) -> None:
+        """Tell. Raises SinkUnavailableError when it is not taken."""
+
+
+def tellers() -> list[Teller]:
+    """Who is to be told, as the environment says. Raises UsageError for an address that is none."""
+    told: list[Teller] = [Messenger(url) for url in addresses()]
+    return [*told, OpenTelemetry()] if is_exported() else told
+
+
+class Telling:
+    """All are told by threads of their own: one that hangs holds up nobody. A context manager."""
+
+    def __init__(self, told: Sequence[Teller]) -> None:
+        self._tellers = told
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        for messenger in self._messengers:
-            thread = threading.Thread(target=self._run, args=(messenger,), name=messenger.relay, daemon=True)
+        for teller in self._tellers:
+            thread = threading.Thread(target=self._run, args=(teller,), name=teller.relay, daemon=True)
             self._threads.append(thread)
             thread.start()
         return self
@@ -192,13 +210,13 @@ class Telling:
         for thread in self._threads:
             thread.join(timeout=15)
 
-    def _run(self, messenger: Messenger) -> None:
+    def _run(self, teller: Teller) -> None:
         def told(topic: str, count: int) -> None:
-            event(log, "alerts told", messenger=messenger.relay, count=count)
+            event(log, f"{topic} told", messenger=teller.relay, count=count)
             self._sleep(BETWEEN)
 
         with suppress(_OverError):
-            Relay(messenger.relay, [ALERTS], messenger, self._sleep).run(told)
+            Relay(teller.relay, teller.topics, teller, self._sleep).run(told)
 
     def _sleep(self, seconds: float) -> None:
         if self._over.wait(seconds):
@@ -209,14 +227,13 @@ class _OverError(Exception):
     """The thread is to end."""
 
 
-def tell_once(urls: Sequence[str]) -> None:
-    """Tell what there is to tell. A messenger that does not take it is logged: the next one who tells, tells it."""
-    for url in urls:
-        messenger = Messenger(url)
-        relay = Relay(messenger.relay, [ALERTS], messenger, time.sleep)
+def tell_once(told: Sequence[Teller]) -> None:
+    """Tell what there is to tell. Who does not take it is logged: the next one who tells, tells it."""
+    for teller in told:
+        relay = Relay(teller.relay, teller.topics, teller, time.sleep)
         try:
             relay.pass_on()
         except SinkUnavailableError as error:
-            event(log, "alerts not told", logging.WARNING, error=str(error))
+            event(log, "not told", logging.WARNING, messenger=teller.relay, error=str(error))
         finally:
             relay.close()

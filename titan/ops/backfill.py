@@ -20,6 +20,7 @@ from titan.core.database import Connection, statement
 from titan.core.errors import SourceError, TitanError, UsageError
 from titan.core.log import Progress, event
 from titan.core.timeframes import TIMEFRAMES
+from titan.core.trace import span
 from titan.ops.archives import load_months
 from titan.ops.circuits import open_circuits
 from titan.ops.exchanges import Exchanges, Loaded, Loader
@@ -186,6 +187,7 @@ def plan(connection: Connection, wanted: Sequence[Wanted], as_of: datetime) -> l
         ).fetchall()
 
 
+@span("backfill")
 def backfill(
     connection: Connection,
     wanted: Sequence[Wanted],

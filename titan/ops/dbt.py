@@ -21,6 +21,7 @@ from titan.core.correlation import in_environment
 from titan.core.errors import BuildError
 from titan.core.log import event
 from titan.core.settings import REPOSITORY, Settings
+from titan.core.trace import span, traceparent
 from titan.ops.project import files_read
 
 log = logging.getLogger("titan.dbt")
@@ -97,13 +98,15 @@ def invoke(
             on_start(str(event.data.description))
 
     begun = time.monotonic()
-    read = manifest(project)
-    runner = dbtRunner(manifest=read, callbacks=[heard])
-    try:
-        with in_environment(), _flags_as_they_were():
-            outcome = runner.invoke([command, *_options(project), *_NOT_ASKED_AHEAD, *arguments])
-    finally:  # dbt leaves it there when it fails, and then stumbles over the next
-        read.nodes.pop(_INLINE, None)
+    with span("dbt", command) as traced:
+        read = manifest(project)
+        runner = dbtRunner(manifest=read, callbacks=[heard])
+        traced.is_kept = command in ("run", "test", "build")  # these write their nodes as parts of it (record_build)
+        try:
+            with in_environment(traceparent()), _flags_as_they_were():
+                outcome = runner.invoke([command, *_options(project), *_NOT_ASKED_AHEAD, *arguments])
+        finally:  # dbt leaves it there when it fails, and then stumbles over the next
+            read.nodes.pop(_INLINE, None)
     if outcome.exception is not None:
         raise BuildError(f"dbt {command}: {reason(str(outcome.exception))}") from outcome.exception
     results = getattr(outcome.result, "results", None)

@@ -17,7 +17,7 @@ from titan.core.log import event
 
 log = logging.getLogger("titan.events")
 
-ALERTS = "alerts"
+ALERTS, TRACES = "alerts", "traces"
 AT_ONCE = 1_000  # events that are passed on before that is recorded
 TICK = 1.0  # seconds after which a relay looks whether something came that nobody notified it of
 LONGEST_WAIT = 60.0  # seconds between attempts at a Redis or a server that is away
@@ -98,33 +98,24 @@ class Relay:
         return sum(self._pass_on(self._connection, topic, tell) for topic in self._wanted)
 
     def _register(self, connection: Connection) -> None:
-        """From now on changes are kept until they are passed on; what was before is in the tables."""
+        """From now on changes are kept until they are passed on; what was before is in the tables. Spans begin an hour ago.
+
+        A database that was restored elsewhere counts its transactions, which spans are passed on by, from less.
+        """
         for topic in self._wanted:
-            source = sql.Identifier("ops", "alert" if topic == ALERTS else "change")
-            newest = sql.SQL("select coalesce(max(seq), 0) from {}").format(source)
+            newest = sql.SQL(_NEWEST.get(topic, _NEWEST_EVENT))
             connection.execute(
-                sql.SQL("insert into ops.relay (relay, topic, seq) values (%s, %s, ({})) on conflict do nothing").format(
-                    newest
-                ),
+                sql.SQL(
+                    "insert into ops.relay as standing (relay, topic, seq) values (%s, %s, {}) on conflict (relay, topic) "
+                    "do update set seq = excluded.seq where standing.topic = 'traces' "
+                    "and standing.seq >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+                ).format(newest),
                 (self._name, topic),
             )
 
     def _pass_on(self, connection: Connection, topic: str, tell: Callable[[str, int], None]) -> int:
-        kept = """
-            select seq, ops.alert_message(alert) from ops.alert as alert
-            where seq > (select seq from ops.relay where relay = %(relay)s and topic = %(topic)s)
-            order by seq limit %(most)s
-        """
-        if topic != ALERTS:
-            kept = """
-                select event.seq, ops.event_message(event) from ops.event as event
-                where
-                    event.topic = %(topic)s
-                    and event.seq > (select seq from ops.relay where relay = %(relay)s and topic = %(topic)s)
-                order by event.seq limit %(most)s
-            """
         rows: list[Any] = connection.execute(
-            kept.encode(), {"relay": self._name, "topic": topic, "most": AT_ONCE}
+            _KEPT.get(topic, _KEPT_EVENTS).encode(), {"relay": self._name, "topic": topic, "most": AT_ONCE}
         ).fetchall()
         if not rows:
             return 0
@@ -141,6 +132,47 @@ class Relay:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+
+
+# What is kept for a relay, by its topic, and where it begins.
+_NEWEST_EVENT = "(select coalesce(max(seq), 0) from ops.change)"
+_NEWEST = {
+    ALERTS: "(select coalesce(max(seq), 0) from ops.alert)",
+    TRACES: """
+        coalesce(
+            (
+                select min(written_in)::text::bigint - 1 from ops.trace
+                where started_at > clock_timestamp() - interval '1 hour'
+            ),
+            pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1
+        )
+    """,
+}
+_KEPT_EVENTS = """
+    select event.seq, ops.event_message(event) from ops.event as event
+    where
+        event.topic = %(topic)s
+        and event.seq > (select seq from ops.relay where relay = %(relay)s and topic = %(topic)s)
+    order by event.seq limit %(most)s
+"""
+_KEPT = {
+    ALERTS: """
+        select seq, ops.alert_message(alert) from ops.alert as alert
+        where seq > (select seq from ops.relay where relay = %(relay)s and topic = %(topic)s)
+        order by seq limit %(most)s
+    """,
+    # Transactions become visible in any order; what is older than all that are under way is over. Each is passed on whole.
+    TRACES: """
+        select
+            written_in::text::bigint,
+            to_jsonb(trace) || jsonb_build_object('started', extract(epoch from started_at))
+        from ops.trace as trace
+        where
+            written_in > (select seq::text::xid8 from ops.relay where relay = %(relay)s and topic = %(topic)s)
+            and written_in < pg_snapshot_xmin(pg_current_snapshot())
+        order by written_in fetch first %(most)s rows with ties
+    """,
+}
 
 
 class RedisStreams:
@@ -182,16 +214,7 @@ def _flat(message: Mapping[str, Any]) -> dict[Any, Any]:
 def relays(connection: Connection) -> list[dict[str, Any]]:
     """One row per relay and topic: how far it has passed on, and how many events it has yet to."""
     query = """
-        select
-            relay.relay,
-            relay.topic,
-            relay.told_at,
-            case when relay.topic = 'alerts'
-                then (select count(*) from ops.alert where alert.seq > relay.seq)
-                else (select count(*) from ops.event where event.topic = relay.topic and event.seq > relay.seq)
-            end as waiting
-        from ops.relay as relay
-        order by 1, 2
+        select relay, topic, told_at, waiting from ops.relay_waiting order by 1, 2
     """
     with connection.transaction(), connection.cursor() as cursor:
         rows = cursor.execute(query).fetchall()

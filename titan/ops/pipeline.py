@@ -26,8 +26,9 @@ from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, ExitCode, GateError, TitanError
 from titan.core.log import Progress, event
 from titan.core.settings import Settings
-from titan.ops import status
-from titan.ops.alerts import addresses, judge, tell_once
+from titan.core.trace import span
+from titan.ops import status, traces
+from titan.ops.alerts import judge, tell_once, tellers
 from titan.ops.exchanges import load_exchange
 from titan.ops.loads import LoadReport, load_files, load_synthetic
 from titan.ops.refresh import Refreshed, refresh
@@ -178,10 +179,14 @@ def run(request: Request, *, attempt: Attempt = attempt_here, listener: Listener
     listener.prepared(prepare())
     progressed = Progressed(request)
     with held(request.command, request.wait_seconds) as lock:
-        for step in STEPS:
-            if step.is_due(progressed):
-                _take(step, progressed, lock, attempt, listener)
-        message = "; ".join(f"{name}: {error}" for name, error in progressed.errors.items()) or None
+        with span(request.command) as traced:
+            for step in STEPS:
+                if step.is_due(progressed):
+                    _take(step, progressed, lock, attempt, listener)
+            message = "; ".join(f"{name}: {error}" for name, error in progressed.errors.items()) or None
+            traced.add(outcome=progressed.outcome)
+            if progressed.outcome == "failed":
+                traced.fail(message or progressed.outcome)
         try:
             lock.execute(
                 """
@@ -202,9 +207,12 @@ def run(request: Request, *, attempt: Attempt = attempt_here, listener: Listener
 def _judge() -> None:
     """What somebody should look at now, this run among it, is found and told. That it cannot be makes no run a failure."""
     try:
-        with connect() as connection:
+        with connect(autocommit=True) as connection:
+            traces.write(connection)
+            traces.measure(connection)
             judge(connection)
-        tell_once(addresses())
+            connection.execute("select ops.prune()")
+        tell_once(tellers())
     except (TitanError, psycopg.Error) as error:
         event(log, "alerts not told", logging.WARNING, error=str(error).splitlines()[0])
 
@@ -236,7 +244,8 @@ def _once(step: Step, progressed: Progressed, lock: RunLock, progress: Progress)
     event(log, "step begun", step=step.name, attempt=number)
     begun = time.monotonic()
     try:
-        step.action(progressed, progress)
+        with span(step.name, progressed.request.command, attempt=number):
+            step.action(progressed, progress)
     except (TitanError, psycopg.Error) as error:
         event(
             log, "step failed", logging.WARNING, step=step.name, attempt=number, error=str(error), may_pass=may_pass(error)

@@ -11,6 +11,7 @@ from psycopg import sql
 from titan.core.database import Connection, records, statement
 from titan.core.errors import BuildError, UsageError
 from titan.core.log import Progress
+from titan.core.trace import span
 from titan.ops import dbt
 
 # In the order in which each is computed from the one before. The SQL is that of a full build on plain PostgreSQL, whatever
@@ -31,6 +32,7 @@ class Reconciled:
     differing: list[dict[str, Any]]
 
 
+@span("reconcile")
 def reconcile(
     connection: Connection,
     *,

@@ -19,6 +19,7 @@ from titan.core.database import Connection
 from titan.core.errors import BuildError, DatabaseUnavailableError
 from titan.core.log import Progress, event
 from titan.core.settings import REPOSITORY
+from titan.core.trace import span
 from titan.ops.project import project_files
 from titan.server.migrate import assert_current
 
@@ -98,6 +99,34 @@ def refresh(
     Raises MigrationError where the database lacks migrations, BuildError where dbt cannot declare what is owed, and
     DatabaseUnavailableError where the server goes away.
     """
+    chosen = build or build_by_dbt(progress, project)
+    with span("refresh", "what is behind") as traced:
+        done = _refresh(connection, progress, is_full, is_patient, left_out, chosen, project)
+        traced.is_kept = bool(done.steps or done.owed)
+        traced.add(models=len(done.steps), declared=done.declared)
+        if done.failed:
+            traced.fail(f"{done.failed[0].node}: {done.failed[0].reason}")
+    event(
+        log,
+        "refreshed",
+        logging.INFO if done.steps or done.owed else logging.DEBUG,
+        models=len(done.steps),
+        failed=[step.node for step in done.failed],
+        built=list(done.owed),
+        seconds=round(done.seconds, 3),
+    )
+    return done
+
+
+def _refresh(
+    connection: Connection,
+    progress: Progress,
+    is_full: bool,
+    is_patient: bool,
+    left_out: Sequence[str],
+    build: Build,
+    project: Path,
+) -> Refreshed:
     begun = time.monotonic()
     assert_current(connection)
     walk = _Walk(connection, progress, left_out, _not_due(connection) if is_patient else [])
@@ -109,7 +138,7 @@ def refresh(
             wanted = _owed(connection, project)
             if wanted.reasons and not set(wanted.reasons) <= set(walk.left_out) | set(walk.waiting):
                 owed |= wanted.reasons
-                declared += _declare(connection, wanted, walk.left_out, build or build_by_dbt(progress, project), progress)
+                declared += _declare(connection, wanted, walk.left_out, build, progress)
                 walk.over_what_is_behind()
             if not is_full or walk.over_everything():
                 break
@@ -119,17 +148,7 @@ def refresh(
             connection.execute("select ops.prune_changes()")
     except psycopg.OperationalError as error:
         raise DatabaseUnavailableError(f"the database went away: {error}", hint="is the server up?") from error
-    done = Refreshed(walk.steps, owed, declared, time.monotonic() - begun)
-    event(
-        log,
-        "refreshed",
-        logging.INFO if done.steps or done.owed else logging.DEBUG,
-        models=len(done.steps),
-        failed=[step.node for step in done.failed],
-        built=list(done.owed),
-        seconds=round(done.seconds, 3),
-    )
-    return done
+    return Refreshed(walk.steps, owed, declared, time.monotonic() - begun)
 
 
 def needs_refresh(connection: Connection) -> bool:
@@ -197,6 +216,16 @@ class _Walk:
 
 def refresh_model(connection: Connection, node: str, *, is_full: bool = False) -> Step:
     """Refresh one model, and first the continuous aggregates that it leaves bars to; a failure is recorded."""
+    with span("model", node) as traced:
+        step = _refresh_model(connection, node, is_full)
+        traced.is_kept = step.action not in ("nothing", "build owed")
+        traced.add(action=step.action, reason=step.reason)
+        if step.action == "failed":
+            traced.fail(step.reason)
+    return step
+
+
+def _refresh_model(connection: Connection, node: str, is_full: bool) -> Step:
     begun = time.monotonic()
     try:
         upto, left_behind = None, None

@@ -25,6 +25,8 @@ from titan.core.batch import EPOCH, Batch, join
 from titan.core.database import Connection, connect
 from titan.core.errors import BuildError, DatabaseUnavailableError, TitanError, UsageError
 from titan.core.log import event
+from titan.core.trace import Span, span
+from titan.ops import traces
 from titan.ops.alerts import judge
 from titan.ops.circuits import Circuit, left_alone, open_circuits
 from titan.ops.exchanges import Exchanges, Loaded, Loader
@@ -273,19 +275,31 @@ class Watch:
         try:
             connection = self._connected()
             series = subscribed(connection, cycle.at)
-            self._circuits = open_circuits(connection)
-            self._meet(series, cycle)
-            self._hear(connection, series, cycle)
-            if due := [one for one in series if self._is_due(one, cycle.at)]:
-                self._load(connection, due, cycle)
-            self._refresh(connection, cycle)
-            self._prune(connection, cycle.at)
+            with span("cycle", "watch", is_root=True, number=cycle.number) as traced:
+                traced.is_kept = False  # unless it comes to something
+                self._circuits = open_circuits(connection)
+                self._meet(series, cycle)
+                self._hear(connection, series, cycle)
+                if due := [one for one in series if self._is_due(one, cycle.at)]:
+                    self._load(connection, due, cycle)
+                self._refresh(connection, cycle)
+                self._describe(cycle, traced)
+            traces.write(connection)
             self._judge(connection, cycle.at)
+            self._prune(connection, cycle.at)
             self._lost.reset()
             cycle.next_at = self._next_at(series, cycle)
         except (DatabaseUnavailableError, psycopg.OperationalError) as error:
             self._lose(error, cycle)
         return cycle
+
+    @staticmethod
+    def _describe(cycle: Cycle, traced: Span) -> None:
+        traced.is_kept = not cycle.is_idle
+        traced.add(asked=cycle.asked, heard=cycle.heard, inserted=cycle.inserted, revised=cycle.revised)
+        if cycle.failed:
+            what, error = next(iter(cycle.failed.items()))
+            traced.fail(f"{what}: {error}")
 
     def _connected(self) -> Connection:
         self._lock.acquire()  # again, where the server let go of it
@@ -449,11 +463,12 @@ class Watch:
 
     def _prune(self, connection: Connection, now: datetime) -> None:
         if self._pruned_at is None or (now - self._pruned_at).total_seconds() >= PRUNED_EVERY:
-            connection.execute("select ops.prune_gate_results(), ops.prune_alerts(), ops.prune_incidents()")
+            connection.execute("select ops.prune()")
             self._pruned_at = now
 
     def _judge(self, connection: Connection, now: datetime) -> None:
         if self._judged_at is None or (now - self._judged_at).total_seconds() >= JUDGED_EVERY:
+            traces.measure(connection, now)
             judge(connection, now)
             self._judged_at = now
 

@@ -19,6 +19,7 @@ from titan.core.database import Connection, connect
 from titan.core.errors import TitanError, UsageError
 from titan.core.log import Progress
 from titan.core.settings import Settings
+from titan.core.trace import span
 from titan.server.embedded import wheel_binary
 
 MANIFEST = "titan-backup.json"
@@ -45,6 +46,7 @@ class Backup:
         return sum(rows for rows, _ in self.tables.values())
 
 
+@span("backup")
 def backup(folder: Path, progress: Progress = lambda text: None) -> Backup:
     """Make a backup into a folder that is not there yet, by pg_dump; who reads and writes meanwhile is not held up.
 
