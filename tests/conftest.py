@@ -131,6 +131,7 @@ def manifest(server: None) -> Any:
     with closing(Warehouse()) as warehouse:
         warehouse.refresh()
         warehouse.query("truncate ops.build")
+        warehouse.query("select ops.prune(now() + interval '2 years')")  # the months of what it did
     create_database(TEMPLATE, DATABASE)
     gc.collect()
     gc.freeze()  # the manifest is large and stays: nobody has to walk through it again
@@ -161,6 +162,7 @@ def small(manifest: Any) -> str:
             )
         warehouse.refresh()
         warehouse.query("truncate ops.build")
+        warehouse.query("select ops.prune(now() + interval '2 years')")  # the months of what it did
     create_database(SMALL, DATABASE)
     return SMALL
 

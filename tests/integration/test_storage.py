@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import psycopg
@@ -183,9 +184,16 @@ def test_the_columnstore_changes_no_row_or_is_refused(warehouse: Warehouse) -> N
 def test_storage_says_what_there_is_and_what_was_done(warehouse: Warehouse) -> None:
     warehouse.load(make_batch(hours(30)))
     warehouse.refresh()
-    shown = titan("storage", "show")
+    shown = titan("storage", "show", "--all", "--json")
     assert shown.returncode == 0
-    assert "bars.rollup_stored" in shown.stdout
+    rows = {row["relation"]: row for row in json.loads(shown.stdout)}
+    assert list(rows) == sorted(rows, key=lambda name: (-rows[name]["bytes"], name))
+    assert {"bars.rollup_stored", "raw.ohlcv", "ops.trace", "lab.run"} <= set(rows)
+    assert rows["raw.ohlcv"]["rule"].startswith("for good")
+    assert rows["bars.dim_calendar"]["bytes"] == warehouse.value("select pg_total_relation_size('bars.dim_calendar')")
+    large = titan("storage", "show").stdout
+    assert "bars.dim_calendar" in large
+    assert "lab.run" not in large
     assert "nothing to do" in titan("storage", "apply").stdout
 
 

@@ -50,6 +50,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "refresh": refresh.refresh_command,
     "build": refresh.build_command,
     "status": status.status_command,
+    "trace": status.trace_command,
     "health": status.health_command,
     "listings": status.listings_command,
     "rename": status.rename_command,

@@ -43,6 +43,20 @@ def status_command(as_json: Json = False) -> None:
     )
 
 
+def trace_command(
+    trace: Annotated[str | None, typer.Argument(help="Its id, or a run's; the last run's if left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where the time of a run went: its steps, batches and models, as a tree.
+
+    Example: titan trace
+    """
+    from titan.ops import traces
+
+    with connect() as connection:
+        output.listing(traces.tree(connection, trace), as_json, "nothing was traced yet: titan run, titan refresh")
+
+
 def health_command(
     probe: Annotated[str, typer.Argument(help="live, startup or ready.")] = "ready", as_json: Json = False
 ) -> None:

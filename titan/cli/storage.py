@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
@@ -14,15 +15,29 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How much is
 
 
 @app.command("show")
-def storage_show(as_json: Json = False) -> None:
-    """Show the large tables: their chunks, those in the columnstore, and their size in bytes.
+def storage_show(
+    everything: Annotated[bool, typer.Option("--all", help="Also tables of less than a megabyte.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the tables, largest first: size, what a year adds if it goes on as in the last week, and for how long rows stay.
 
-    Example: titan storage show
+    Sizes are written down once an hour by titan watch, titan run and titan poll; a year is told after the first day of that.
+    For how long records are kept is config.kept.
+
+    Example: titan storage show --all
     """
     from titan.ops import storage as store
 
     with connect() as connection:
-        output.listing(store.show(connection), as_json, "no tables yet: titan refresh")
+        rows = store.show(connection, is_everything=everything)
+    if as_json or not output.out.is_terminal:
+        output.listing(rows, as_json, "no table has a megabyte yet")
+        return
+    spare = ("row_estimate", "grown_bytes", "grown_in", "columnstore_after", "chunks", "columnar_chunks", "kept")
+    output.table(rows, spare=spare)
+    year = sum(row["bytes_a_year"] or 0 for row in rows)
+    told = f"; a year adds {year / 1e9:,.1f} GB, as the last week went" if year else ""
+    output.out.print(f"{sum(row['bytes'] for row in rows) / 1e9:,.2f} GB{told}", markup=False)
 
 
 @app.command("apply")

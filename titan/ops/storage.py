@@ -18,27 +18,33 @@ _SEGMENTS = "instrument_id, timeframe"
 
 _SHOWN = """
 select
-    format('%%I.%%I', namespace.nspname, class.relname) as relation,
+    growth.relation,
+    growth.row_estimate,
+    growth.bytes,
+    growth.grown_bytes,
+    growth.grown_in,
+    growth.bytes_a_year,
+    growth.kept,
+    growth.rule,
     storage.columnstore_after,
     {chunks}
-from (values ('raw.ohlcv'), ('bars.candle'), ('bars.rollup_stored'), ('features.bar_features')) as known (relation)
-inner join pg_class as class on class.oid = to_regclass(known.relation)
-inner join pg_namespace as namespace on class.relnamespace = namespace.oid
-left join config.storage as storage on known.relation = storage.relation
-order by 1
+from ops.growth as growth
+left join config.storage as storage on growth.relation = storage.relation
+where growth.bytes >= %s or storage.relation is not null
+order by growth.bytes desc, growth.relation
 """
-_PLAIN = "1 as chunks, 0 as columnar_chunks, pg_total_relation_size(class.oid) as bytes"
+_PLAIN = "null::bigint as chunks, null::bigint as columnar_chunks"
 _CHUNKED = """
     (
-        select count(*) from timescaledb_information.chunks
-        where hypertable_schema = nspname and hypertable_name = relname
+        select nullif(count(*), 0) from timescaledb_information.chunks
+        where format('%%I.%%I', hypertable_schema, hypertable_name) = growth.relation
     ) as chunks,
     (
-        select count(*) from timescaledb_information.chunks
-        where hypertable_schema = nspname and hypertable_name = relname and is_compressed
-    ) as columnar_chunks,
-    hypertable_size(class.oid) as bytes
+        select nullif(count(*), 0) from timescaledb_information.chunks
+        where format('%%I.%%I', hypertable_schema, hypertable_name) = growth.relation and is_compressed
+    ) as columnar_chunks
 """
+SMALL = 1_000_000  # bytes
 
 
 HAS_CHECKPOINTS = """
@@ -56,10 +62,13 @@ class Stored:
     horizon_at: datetime | None = None
 
 
-def show(connection: Connection) -> list[dict[str, Any]]:
-    """One row per table of candles, rollups and features: what is asked for, its chunks, and its size in bytes."""
+def show(connection: Connection, *, is_everything: bool = False) -> list[dict[str, Any]]:
+    """One row per table, largest first: its size, what it grew by within a week and what a year of that comes to, for how
+    long its rows are kept, its chunks. Sizes are bytes; tables of less than a megabyte are left out unless all are wanted.
+    """
     has_chunks = engine(connection) != "postgres"
-    rows = records(connection, _SHOWN.format(chunks=_CHUNKED if has_chunks else _PLAIN), {})
+    query = _SHOWN.format(chunks=_CHUNKED if has_chunks else _PLAIN)
+    rows = records(connection, query, (0 if is_everything else SMALL,))
     connection.commit()
     return rows
 

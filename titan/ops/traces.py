@@ -8,12 +8,13 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
 from titan.core import trace
-from titan.core.database import Connection, connect
-from titan.core.errors import TitanError
+from titan.core.database import Connection, connect, records
+from titan.core.errors import TitanError, UsageError
 from titan.core.log import event
 from titan.ops.events import TRACES, Message, SinkUnavailableError
 
@@ -72,6 +73,31 @@ def _as_json(spans: Sequence[trace.Span]) -> str:
         for one in spans
     ]
     return json.dumps(rows, default=str)
+
+
+def tree(connection: Connection, identity: str | None) -> list[dict[str, Any]]:
+    """The spans of a trace, or of a run's, in the order in which they began; by default those of the newest of several.
+
+    Raises UsageError for what is no id, and for a trace of which nothing is known.
+    """
+    try:
+        wanted = UUID(identity) if identity else None
+    except ValueError as error:
+        raise UsageError(f"{identity!r} is no id", hint="ops.run, ops.trace and every line of the log have some") from error
+    query = """
+        select
+            spans.span, spans.started_at, spans.seconds, spans.is_failed,
+            coalesce(spans.message, spans.details ->> 'reason') as message
+        from ops.spans_of(coalesce(
+            %(wanted)s,
+            (select trace_id from ops.trace where parent_id is null order by started_at desc limit 1)
+        )) as spans
+    """
+    with connection.transaction():
+        found = records(connection, query, {"wanted": wanted})
+    if wanted and not found:
+        raise UsageError(f"nothing is known of {identity}", hint="config.kept says for how long traces are kept")
+    return found
 
 
 def measure(connection: Connection, now: datetime | None = None) -> None:
