@@ -590,7 +590,7 @@ def test_a_grid_leaves_out_what_makes_no_sense(real: Warehouse) -> None:
     ]
     assert len(queries.leaders(real.connection, ran.run_id, 10)) == 3
     # Nothing is left of what it worked with.
-    assert real.query("select relname from pg_class where relname like 'work%'") == []
+    assert real.query("select relname from pg_class where relname like 'work\\_%'") == []
     with pytest.raises(Exception, match="is history"):
         real.query("delete from lab.trial")
 
@@ -627,7 +627,7 @@ def test_what_cannot_be_run_is_said(real: Warehouse, wanted: dict[str, Any], mes
         backtest.run(real.connection, RunSpec(**whole))
     assert message in str(refused.value)
     assert isinstance(refused.value, UsageError)
-    assert real.query("select relname from pg_class where relname like 'work%'") == []
+    assert real.query("select relname from pg_class where relname like 'work\\_%'") == []
 
 
 def test_grids_are_read() -> None:

@@ -53,6 +53,7 @@ def test_what_is_restored_is_the_same_and_goes_on_like_it(warehouse: Warehouse, 
     assert restore(folder, RESTORED) == made == read(folder)
     use_database(RESTORED)
     assert restored.contents() == before
+    assert restored.query("select * from ops.verify_audit()") == []
     done = restored.refresh()
     assert done.owed == {}
     assert done.steps

@@ -38,7 +38,8 @@ def commands() -> list[list[str]]:
     found += [["storage", name] for name in ("show", "apply")]
     found += [["alert", name] for name in ("list", "rules", "ack", "silence", "test")]
     alone = ("backfill", "delete", "refresh", "build", "run", "poll", "watch", "status", "listings", "rename", "reconcile")
-    alone += ("backup", "restore", "health")
+    found += [["audit", name] for name in ("list", "verify")]
+    alone += ("backup", "restore", "health", "trace")
     return [*found, *([name] for name in alone)]
 
 
@@ -72,7 +73,7 @@ QUICK = ["--help", "status", "refresh", "gate list", "quarantine list", "storage
          "backtest walks", "backtest leaderboard", "backtest run fast=9"]  # fmt: skip
 
 # Each takes seconds of CPU to import.
-SLOW = {"dbt", "great_expectations", "pandas", "pyarrow", "prefect", "ccxt", "matplotlib"}
+SLOW = {"dbt", "great_expectations", "pandas", "pyarrow", "prefect", "ccxt", "matplotlib", "opentelemetry"}
 
 
 def test_commands_import_nothing_slow_that_they_do_not_use(warehouse: Warehouse) -> None:

@@ -244,7 +244,7 @@ def test_a_frozen_run_names_what_a_revised_candle_changed(market: Warehouse) -> 
 
     revise(market, "BBB/USD", day, was)
     assert verify(market, run_id).is_same
-    assert market.query("select tablename from pg_tables where tablename like 'work_%'") == []
+    assert market.query("select tablename from pg_tables where tablename like 'work\\_%'") == []
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_a_walk_is_the_same_twice_and_after_an_interruption(
     market.close()  # as a killed process would
     assert market.value("select count(*) from lab.fold where walk_id = %s", third) == 1
     assert market.value("select count(*) from lab.run") == runs + 2
-    assert market.query("select tablename from pg_tables where tablename like 'work_%'") == []
+    assert market.query("select tablename from pg_tables where tablename like 'work\\_%'") == []
     with closing(Warehouse()) as other:
         other.query("begin")
         other.query("select from lab.walk where walk_id = %s for no key update", third)

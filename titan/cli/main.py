@@ -10,6 +10,7 @@ import typer
 
 from titan.cli import (
     alert,
+    audit,
     backfill,
     backtest,
     db,
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for name, group in {
     "db": db, "load": load, "gate": gate, "quarantine": quarantine, "storage": storage, "backtest": backtest,
-    "strategy": strategy, "events": events, "universe": universe, "alert": alert,
+    "strategy": strategy, "events": events, "universe": universe, "alert": alert, "audit": audit,
 }.items():  # fmt: skip
     app.add_typer(group.app, name=name)
 _COMMANDS: dict[str, Callable[..., None]] = {
