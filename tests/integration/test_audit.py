@@ -6,18 +6,20 @@ import hashlib
 import json
 from contextlib import closing
 from datetime import UTC, datetime
+from threading import Thread
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from ingest.quarantine import Selection, drop
 from tests.commands import titan
 from tests.warehouse import Row, Warehouse, instant, make_batch
 from titan.core.database import connect
 from titan.core.errors import UsageError
-from titan.core.settings import home
+from titan.core.settings import Settings, home
 from titan.ops import audit
 
 START = instant("2024-01-01")
@@ -104,7 +106,7 @@ def test_the_chain_is_what_other_code_makes_of_it(warehouse: Warehouse) -> None:
 
 def test_the_login_is_entered_whatever_role_it_takes_on(warehouse: Warehouse) -> None:
     warehouse.query("drop role if exists titan_audited_test")
-    warehouse.query("create role titan_audited_test")
+    warehouse.query("create role titan_audited_test login password 'only here'")
     warehouse.query("grant usage on schema config to titan_audited_test")
     warehouse.query("grant all on config.alert_silence to titan_audited_test")
     try:
@@ -116,6 +118,15 @@ def test_the_login_is_entered_whatever_role_it_takes_on(warehouse: Warehouse) ->
                 connection.execute("select ops.enter_audit('config.alert_silence', 'insert', '[]')")
         row = warehouse.query("select login, role, application from ops.audit order by seq desc limit 1")
         assert row == [(warehouse.value("select session_user::text"), "titan_audited_test", "somebody else")]
+        settings = Settings.from_environment()
+        place = make_conninfo(
+            host=settings.host, port=settings.port, dbname=settings.database, user="titan_audited_test",
+            password="only here",  # noqa: S106 (of a role that is made and dropped here)
+        )  # fmt: skip
+        with psycopg.connect(place) as other:
+            other.execute("insert into config.alert_silence (until_at, reason) values (now(), 'y')")
+        row = warehouse.query("select login, role from ops.audit order by seq desc limit 1")
+        assert row == [("titan_audited_test", "titan_audited_test")]
     finally:
         warehouse.query("drop owned by titan_audited_test")
         warehouse.query("drop role titan_audited_test")
@@ -199,6 +210,7 @@ def test_rows_that_come_and_go_and_come_and_columns_that_a_migration_adds_are_no
         warehouse.query("update config.subscription set is_active = not is_active")
         warehouse.query("delete from config.subscription")
     subscribe(warehouse)
+    subscribe(warehouse, "ETH/USDT")
     warehouse.query("truncate config.subscription")
     subscribe(warehouse)
     warehouse.query("alter table config.subscription add column note text default 'x'")
@@ -228,7 +240,13 @@ def test_two_that_change_at_once_are_entered_one_after_the_other(warehouse: Ware
         other.rollback()
         one.rollback()
         other.execute("insert into config.history values ('bybit', '1h', '1 year')")
-    assert [changes[0]["key"]["exchange"] for _, _, changes in entered(warehouse)] == ["bybit"]
+        thread = Thread(target=one.execute, args=(b"insert into config.history values ('okx', '1h', '1 year')",))
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        other.commit()
+        thread.join(10)
+    assert [changes[0]["key"]["exchange"] for _, _, changes in entered(warehouse)] == ["bybit", "okx"]
     assert faults(warehouse) == []
 
 

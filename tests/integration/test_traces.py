@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,9 +25,10 @@ from tests.warehouse import Row, Warehouse, instant, make_batch
 from titan.core import correlation, trace
 from titan.core.database import connect
 from titan.core.errors import UsageError
-from titan.ops import alerts, dbt, pipeline, traces
+from titan.ops import alerts, dbt, events, pipeline, traces
 from titan.ops.events import Relay, SinkUnavailableError
 from titan.ops.pipeline import Request
+from titan.ops.refresh import refresh_model
 from titan.ops.run_lock import RunLock, held
 from titan.ops.watch import Watch
 
@@ -214,6 +216,8 @@ def test_the_command_shows_the_last_trace_or_the_one_that_is_named(warehouse: Wa
     for wrong, said in (("nonsense", "is no id"), (str(uuid4()), "nothing is known")):
         refused = titan("trace", wrong)
         assert (refused.returncode, said in refused.stderr) == (2, True)
+    assert refresh_model(warehouse.connection, "bars.candle").action == "nothing"  # somebody else was faster
+    assert trace.waiting() == 0
     before = warehouse.value("select count(*) from ops.trace")
     for command in ("refresh", "status"):  # nothing to do, and nothing to tell
         titan(command)
@@ -322,6 +326,27 @@ def test_spans_that_are_committed_later_are_passed_on_later_and_none_is_missed(w
     relay.pass_on()
     relay.close()
     assert sink.spans == ["early", "late"]
+
+
+def test_a_transaction_is_passed_on_whole(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "AT_ONCE", 2)
+    sink = Kept()
+    relay = Relay("kept", ["traces"], sink, lambda seconds: None)
+    relay.pass_on()
+    for number in range(3):
+        with trace.span("x", f"{number}"):
+            pass
+    traces.write(warehouse.connection)
+    written(warehouse, "x", subject="3")
+    relay.pass_on()
+    assert sorted(sink.spans) == ["0", "1", "2"]
+    sink.is_away = True
+    with pytest.raises(SinkUnavailableError):
+        relay.pass_on()
+    sink.is_away = False
+    relay.pass_on()
+    relay.close()
+    assert sorted(sink.spans) == ["0", "1", "2", "3"]
 
 
 def test_what_was_restored_elsewhere_is_passed_on_from_there(warehouse: Warehouse) -> None:
@@ -501,16 +526,23 @@ def test_how_it_stands_with_everything_that_runs(warehouse: Warehouse) -> None:
         rows = warehouse.query("select workflow, state, failures from ops.workflow_state")
         return {workflow: (state, failures) for workflow, state, failures in rows}
 
+    def stand(**expected: tuple[str, int]) -> None:
+        """Who closes a connection holds its locks until the server has noticed."""
+        deadline = time.monotonic() + 10
+        while states() != expected and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert states() == expected
+
     with correlation.run(uuid4()), held("poll") as lock:
         assert states() == {"poll": ("running", 0)}
         lock.record_end("failed")
-    with correlation.run(uuid4()), held("poll") as lock:
+    with correlation.run(uuid4()), held("poll", 5) as lock:
         lock.record_end("failed")
-    assert states() == {"poll": ("failed", 2)}
-    with correlation.run(uuid4()), held("poll"):
+    stand(poll=("failed", 2))
+    with correlation.run(uuid4()), held("poll", 5):
         pass  # killed: its end was never told
-    assert states() == {"poll": ("killed", 2)}
-    with correlation.run(uuid4()), held("run"):
+    stand(poll=("killed", 2))
+    with correlation.run(uuid4()), held("run", 5):
         # Of the two whose end is not told, one can only be the one that holds the lock.
         assert states() == {"poll": ("killed", 2), "run": ("running", 0)}
         watch = RunLock("watch", "watch")
@@ -518,11 +550,11 @@ def test_how_it_stands_with_everything_that_runs(warehouse: Warehouse) -> None:
             watch.acquire()
         assert states()["watch"] == ("running", 0)
         watch.close()
-        assert states()["watch"] == ("killed", 0)
-    assert {row[0] for row in warehouse.query("select subject from ops.failing where kind = 'workflow'")} == {
-        "poll", "run", "watch",
-    }  # fmt: skip
-    with correlation.run(uuid4()), held("poll") as lock:
+        stand(poll=("killed", 2), run=("running", 0), watch=("killed", 0))
+    stand(poll=("killed", 2), run=("killed", 0), watch=("killed", 0))
+    failing = warehouse.query("select subject from ops.failing where kind = 'workflow' order by 1")
+    assert failing == [("poll",), ("run",), ("watch",)]
+    with correlation.run(uuid4()), held("poll", 5) as lock:
         lock.record_end("done in part")
     assert states()["poll"] == ("done in part", 0)
     assert warehouse.value("select count(*) from ops.run where started_by = session_user") == 6
