@@ -21,8 +21,8 @@ run: $(VENV)/run.stamp ## start the database, load, build, test, and print a sum
 test: $(VENV)/dev.stamp ## the whole suite, on an embedded database of its own (TITAN_TEST_URL for another server)
 	@$(BIN)/pytest $(ARGS)
 
-soak: $(VENV)/dev.stamp ## the properties with a thousand histories each (HISTORIES for another number)
-	@TITAN_SOAK=$(or $(HISTORIES),1000) $(BIN)/pytest tests/properties $(ARGS)
+soak: $(VENV)/dev.stamp ## the properties with a thousand histories each, and as many judgements (HISTORIES for another number)
+	@TITAN_SOAK=$(or $(HISTORIES),1000) $(BIN)/pytest tests/properties tests/integration/test_alerts.py::test_nothing_is_told_of_a_sound_warehouse $(ARGS)
 
 lint: $(VENV)/dev.stamp ## ruff, mypy strict, sqlfluff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

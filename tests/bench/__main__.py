@@ -5,7 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 
-from tests.bench import assets, backfill, backtest, backup, bars, features, gate, kills, live, promotion, refresh, watch
+from tests.bench import (
+    assets,
+    backfill,
+    backtest,
+    backup,
+    bars,
+    features,
+    gate,
+    kills,
+    live,
+    promotion,
+    refresh,
+    traces,
+    watch,
+)
 from tests.servers import temporary_server
 
 BENCHMARKS = {
@@ -14,6 +28,7 @@ BENCHMARKS = {
     "bars": bars.main,
     "refresh": refresh.main,
     "watch": watch.main,
+    "traces": traces.main,
     "backfill": backfill.main,
     "kills": kills.main,
     "live": live.main,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -239,8 +240,8 @@ def activate(warehouse: Warehouse) -> None:
 
 
 def test_nothing_is_told_of_a_sound_warehouse(sound: Warehouse) -> None:
-    """Hours of judging, between refreshes and loads of what comes."""
-    for at in range(1, 5):
+    """Hours of judging, between refreshes and loads of what comes; a thousand judgements in `make soak`."""
+    for at in range(1, 1 + max(4, int(os.environ.get("TITAN_SOAK", "0")) // 50)):
         sound.load(make_batch([Row(NOW + (at - 1) * HOUR, 100.0)], exchange="binance", observed=(NOW, NOW + at * HOUR),
                               as_of=NOW + at * HOUR))  # fmt: skip
         sound.refresh()
