@@ -429,6 +429,11 @@ def test_the_flow_takes_the_same_steps_under_its_own_id(warehouse: Warehouse, ca
     assert warehouse.query("select distinct run_id::text from raw.load_batch") == [(flow_run_id,)]
     steps = warehouse.query("select step, outcome from ops.step order by started_at")
     assert steps == [(name, "done") for name in ("load", "gate", "refresh", "test", "summary")]
+    spans = [text for (text,) in warehouse.query("select span from ops.spans_of(%s)", flow_run_id)]
+    assert [text for text in spans if not text.startswith("   ")] == [
+        "pipeline", *(f"  {name} pipeline" for name in ("load", "gate", "refresh", "test", "summary")),
+    ]  # fmt: skip
+    assert "    dbt test" in spans
 
 
 def test_a_prefect_server_that_is_away_is_a_line(warehouse: Warehouse, candles: Path) -> None:

@@ -152,6 +152,8 @@ def test_each_round_of_a_watch_is_a_trace_and_an_idle_one_is_none(exchange: Loca
     cycles = warehouse.query("select trace_id, run_id, parent_id from ops.trace where name = 'cycle'")
     assert len(cycles) == len(rounds) == len({trace_id for trace_id, *_ in cycles})
     assert {(run_id, parent) for _, run_id, parent in cycles} == {(correlation.run_id(), None)}
+    shown = json.loads(titan("trace", str(correlation.run_id()), "--json").stdout)
+    assert shown[0]["span"] == "cycle watch"  # the newest of them
     with_batches = warehouse.value("select count(distinct trace_id) from ops.trace where name = 'batch'")
     assert with_batches == warehouse.value("select count(*) from raw.load_batch where source = 'exchange'")
     assert warehouse.value("select count(*) from ops.trace where name = 'model' and subject = 'bars.candle'") >= 2
@@ -188,6 +190,18 @@ def test_spans_wait_for_a_server_that_is_away_and_the_oldest_are_lost(
     assert [subject for (subject,) in warehouse.query("select subject from ops.trace order by started_at")] == [
         "file 1", "file 2", "file 3",
     ]  # fmt: skip
+
+
+def test_what_came_to_nothing_leaves_nothing_of_its_parts(warehouse: Warehouse) -> None:
+    with trace.span("before"):
+        pass
+    with trace.span("whole") as whole:
+        with trace.span("part"), trace.span("part of a part"):
+            pass
+        whole.is_kept = False
+    with trace.span("after"):
+        pass
+    assert [one.name for one in trace.take()] == ["before", "after"]
 
 
 def test_texts_of_any_kind_are_kept(warehouse: Warehouse) -> None:
@@ -437,6 +451,15 @@ def test_measures_are_taken_every_five_minutes_and_of_tables_every_hour(warehous
     assert warehouse.value("select count(distinct subject) from ops.metric where metric = 'table_bytes'") == warehouse.value(
         "select count(*) from ops.sizes()"
     )
+
+
+def test_once_an_hour_what_is_old_is_forgotten(warehouse: Warehouse) -> None:
+    written(warehouse, "load", at=instant("2024-01-05"))
+    for minutes, left in ((0, 0), (5, 1), (55, 1), (60, 0)):
+        warehouse.query("select ops.keep_house(%s)", instant("2024-05-01") + timedelta(minutes=minutes))
+        assert len(months(warehouse)) == left
+        if not left:
+            written(warehouse, "load", at=instant("2024-01-05"))
 
 
 def test_sizes_are_those_of_the_server(warehouse: Warehouse) -> None:

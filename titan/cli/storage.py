@@ -30,7 +30,7 @@ def storage_show(
 
     with connect() as connection:
         rows = store.show(connection, is_everything=everything)
-    if as_json or not output.out.is_terminal:
+    if as_json or not rows or not output.out.is_terminal:
         output.listing(rows, as_json, "no table has a megabyte yet")
         return
     spare = ("row_estimate", "grown_bytes", "grown_in", "columnstore_after", "chunks", "columnar_chunks", "kept")

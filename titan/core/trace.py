@@ -64,7 +64,7 @@ _ended: deque[Span] = deque(maxlen=MOST_WAITING)
 def span(name: str, subject: str | None = None, *, is_root: bool = False, **details: Any) -> Iterator[Span]:
     """Something that is done in the block, as a part of what is done around it; an error that leaves the block fails it.
 
-    is_root begins a trace of its own. One whose is_kept is taken away leaves nothing behind.
+    is_root begins a trace of its own. One whose is_kept is taken away leaves nothing behind, nor do its parts.
     """
     parent = _current.get()
     outer_trace, outer_span = _from_outside()
@@ -85,11 +85,21 @@ def span(name: str, subject: str | None = None, *, is_root: bool = False, **deta
         one.end()
         if one.is_kept:
             _ended.append(one)
+        else:
+            _forget_parts_of(one)
 
 
-def current() -> Span | None:
-    """What is done now; None outside of any span."""
-    return _current.get()
+def _forget_parts_of(whole: Span) -> None:
+    """Parts have ended before the whole, so the newest first."""
+    gone, kept = {whole.span_id}, []
+    for one in reversed(_ended):
+        if one.parent_id in gone:
+            gone.add(one.span_id)
+        else:
+            kept.append(one)
+    if len(gone) > 1:
+        _ended.clear()
+        _ended.extend(reversed(kept))
 
 
 def take() -> list[Span]:

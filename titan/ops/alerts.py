@@ -18,7 +18,7 @@ from titan.core.database import Connection, records
 from titan.core.errors import UsageError
 from titan.core.log import event
 from titan.core.settings import Settings, home
-from titan.ops.events import ALERTS, Message, Relay, SinkUnavailableError
+from titan.ops.events import ALERTS, Message, Relay, Sink, SinkUnavailableError
 from titan.ops.traces import OpenTelemetry, is_exported
 
 log = logging.getLogger("titan.alerts")
@@ -173,14 +173,11 @@ def _body(messages: Sequence[Message]) -> str:
     return "\n".join([*lines, *([f"and {more} more: titan alert list"] if more > 0 else [])])
 
 
-class Teller(Protocol):
+class Teller(Sink, Protocol):
     """Who is told, by a relay of that name: people of alerts, OpenTelemetry of spans."""
 
     relay: str
     topics: tuple[str, ...]
-
-    def send(self, topic: str, messages: Sequence[Message]) -> None:
-        """Tell. Raises SinkUnavailableError when it is not taken."""
 
 
 def tellers() -> list[Teller]:

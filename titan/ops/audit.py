@@ -58,7 +58,7 @@ def verify(connection: Connection, head: str | None = None) -> Verified:
         ).fetchone()
         done = Verified(int(last[0]), f"{last[1]}:{last[2]}" if last[0] else "")
         done.faults = [fault if seq is None else f"entry {seq}: {fault}" for seq, fault in rows]
-        for whose, known in (("as given", head), ("as remembered", _remembered(memory))):
+        for whose, known in (("as given", head), (f"as {memory} remembers it", _remembered(memory))):
             if known and (fault := _missing(connection, known)):
                 done.faults.append(f"{fault}, {whose}")
     if not done.faults:

@@ -209,9 +209,8 @@ def _judge() -> None:
     try:
         with connect(autocommit=True) as connection:
             traces.write(connection)
-            traces.measure(connection)
+            traces.keep_house(connection)
             judge(connection)
-            connection.execute("select ops.prune()")
         tell_once(tellers())
     except (TitanError, psycopg.Error) as error:
         event(log, "alerts not told", logging.WARNING, error=str(error).splitlines()[0])

@@ -24,9 +24,10 @@ RELAY = "OpenTelemetry"
 
 
 def write(connection: Connection) -> int:
-    """Write the spans that have ended to ops.trace; returns how many. What fails is logged, and tried again the next time.
+    """Write the spans that have ended to ops.trace; returns how many.
 
-    A watch or a run is worth more than the tale of it: nothing is raised but what ends the connection.
+    A watch or a run is worth more than the tale of it: what the server refuses is logged and given up. Raises
+    psycopg.OperationalError where the connection is lost; the spans wait then.
     """
     spans = trace.take()
     if not spans:
@@ -45,8 +46,6 @@ def write(connection: Connection) -> int:
 
 def write_rest() -> None:
     """Write what a command leaves at its end, over a connection of its own; a server that is away does not hear of it."""
-    if not trace.waiting():
-        return
     try:
         with connect(autocommit=True) as connection:
             write(connection)
@@ -76,7 +75,7 @@ def _as_json(spans: Sequence[trace.Span]) -> str:
 
 
 def tree(connection: Connection, identity: str | None) -> list[dict[str, Any]]:
-    """The spans of a trace, or of a run's, in the order in which they began; by default those of the newest of several.
+    """The spans of a trace, or of a run's newest one, in the order in which they began; by default of the newest of all.
 
     Raises UsageError for what is no id, and for a trace of which nothing is known.
     """
@@ -89,8 +88,11 @@ def tree(connection: Connection, identity: str | None) -> list[dict[str, Any]]:
             spans.span, spans.started_at, spans.seconds, spans.is_failed,
             coalesce(spans.message, spans.details ->> 'reason') as message
         from ops.spans_of(coalesce(
-            %(wanted)s,
-            (select trace_id from ops.trace where parent_id is null order by started_at desc limit 1)
+            (select trace_id from ops.trace where trace_id = %(wanted)s limit 1),
+            (
+                select trace_id from ops.trace where run_id = %(wanted)s or %(wanted)s::uuid is null
+                order by started_at desc limit 1
+            )
         )) as spans
     """
     with connection.transaction():
@@ -100,15 +102,18 @@ def tree(connection: Connection, identity: str | None) -> list[dict[str, Any]]:
     return found
 
 
-def measure(connection: Connection, now: datetime | None = None) -> None:
-    """Measure what ops.metric holds, if it is time to. What fails is logged: nothing depends on it."""
+def keep_house(connection: Connection, now: datetime | None = None) -> None:
+    """Measure what ops.metric holds and forget what config.kept says, if it is time to; what fails is logged.
+
+    Raises psycopg.OperationalError where the connection is lost.
+    """
     try:
         with connection.transaction():
-            connection.execute("select ops.measure(coalesce(%s, clock_timestamp()))", (now,))
+            connection.execute("select ops.keep_house(coalesce(%s, clock_timestamp()))", (now,))
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
-        event(log, "nothing measured", logging.WARNING, error=str(error).splitlines()[0])
+        event(log, "house not kept", logging.WARNING, error=str(error).splitlines()[0])
 
 
 def is_exported() -> bool:

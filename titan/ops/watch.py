@@ -43,7 +43,6 @@ FIRST_DELAY = 2.0  # seconds after a close at which an exchange is asked whose u
 SHORTEST_DELAY, LONGEST_DELAY = 0.25, 30.0
 LONGEST_PAUSE = 60.0  # seconds, of an exchange or a server that does not answer
 FIRST_REFUSED, LONGEST_REFUSED = 30.0, 3600.0  # seconds, of a series that an exchange refuses, and of what dbt cannot build
-PRUNED_EVERY = 3600  # seconds
 JUDGED_EVERY = 60  # seconds between judgements of what somebody should look at
 
 # Seconds from a close until a stream is looked at for its candle, until it is asked for instead, and until it is asked
@@ -235,7 +234,6 @@ class Watch:
         self._lock = RunLock("watch", "watch")
         self._connection: Connection | None = None
         self._lost = Backoff(1, LONGEST_PAUSE)
-        self._pruned_at: datetime | None = None
         self._judged_at: datetime | None = None
         self._has_told_of_nothing = False
         self.cycles = 0
@@ -276,7 +274,6 @@ class Watch:
             connection = self._connected()
             series = subscribed(connection, cycle.at)
             with span("cycle", "watch", is_root=True, number=cycle.number) as traced:
-                traced.is_kept = False  # unless it comes to something
                 self._circuits = open_circuits(connection)
                 self._meet(series, cycle)
                 self._hear(connection, series, cycle)
@@ -286,7 +283,6 @@ class Watch:
                 self._describe(cycle, traced)
             traces.write(connection)
             self._judge(connection, cycle.at)
-            self._prune(connection, cycle.at)
             self._lost.reset()
             cycle.next_at = self._next_at(series, cycle)
         except (DatabaseUnavailableError, psycopg.OperationalError) as error:
@@ -461,14 +457,9 @@ class Watch:
                 cycle.failed["dbt"] = error
         cycle.refresh_seconds = time.monotonic() - begun
 
-    def _prune(self, connection: Connection, now: datetime) -> None:
-        if self._pruned_at is None or (now - self._pruned_at).total_seconds() >= PRUNED_EVERY:
-            connection.execute("select ops.prune()")
-            self._pruned_at = now
-
     def _judge(self, connection: Connection, now: datetime) -> None:
         if self._judged_at is None or (now - self._judged_at).total_seconds() >= JUDGED_EVERY:
-            traces.measure(connection, now)
+            traces.keep_house(connection, now)
             judge(connection, now)
             self._judged_at = now
 

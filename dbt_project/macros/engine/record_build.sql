@@ -1,4 +1,4 @@
-{#- After a run, test or build: one row of ops.build, and a span for each node and the whole, stamped with the run that the
+{#- After a run, test or build: one row of ops.build, and a span for each node, stamped with the run that the
     connection works for. -#}
 {% macro record_build(results) %}
   {% if execute and flags.WHICH in ['run', 'build', 'test'] %}

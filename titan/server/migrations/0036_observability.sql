@@ -483,20 +483,21 @@ begin
                     and not exists (select from raw.quarantine as turned_away where turned_away.batch_id = batch.batch_id);
                 get diagnostics pruned = row_count;
             when 'ops.run' then
-                delete from ops.step as step using ops.run as run
-                where
-                    step.run_id = run.run_id
-                    and run.started_at < instant - known.kept
-                    and exists (
-                        select from ops.run as later where later.command = run.command and later.started_at > run.started_at
-                    );
-                delete from ops.run as run
-                where
-                    run.started_at < instant - known.kept
-                    and not exists (select from ops.step as step where step.run_id = run.run_id)
-                    and exists (
-                        select from ops.run as later where later.command = run.command and later.started_at > run.started_at
-                    );
+                with old as (
+                    select run.run_id from ops.run as run
+                    where
+                        run.started_at < instant - known.kept
+                        and exists (
+                            select from ops.run as later
+                            where later.command = run.command and later.started_at > run.started_at
+                        )
+                ),
+
+                old_steps as (
+                    delete from ops.step as step using old where step.run_id = old.run_id
+                )
+
+                delete from ops.run as run using old where run.run_id = old.run_id;
                 get diagnostics pruned = row_count;
             when 'ops.build' then
                 delete from ops.build as build where build.finished_at < instant - known.kept;
@@ -538,6 +539,18 @@ begin
 end $$;
 comment on function ops.prune(timestamptz) is
 'Forgets what is older than config.kept says: rows, or of ops.trace and ops.metric whole months. Returns how many of each.';
+
+create function ops.keep_house(instant timestamptz default clock_timestamp()) returns integer language plpgsql as $$
+declare
+    measured constant integer := ops.measure(instant);
+begin
+    -- As often as tables are measured: what is pruned is searched for in all of a table.
+    if exists (select from ops.metric where metric = 'database_bytes' and measured_at = instant) then
+        perform ops.prune(instant);
+    end if;
+    return measured;
+end $$;
+comment on function ops.keep_house(timestamptz) is 'Measures (ops.measure), and once an hour forgets what is old (ops.prune); returns how many values were measured.';
 
 create view ops.growth as
 with measured as (
