@@ -79,4 +79,4 @@ def _edit(connection: Connection) -> None:
     begun = perf_counter()
     (faults,) = connection.execute("select count(*) from ops.verify_audit()").fetchone() or (0,)
     (entries,) = connection.execute("select count(*) from ops.audit").fetchone() or (0,)
-    print(f"  {entries} entries verified in {perf_counter() - begun:.3f} s; {faults} fault, of the edits without one")
+    print(f"  {entries} entries verified in {perf_counter() - begun:.3f} s; {faults} edits without an entry noticed")

@@ -187,6 +187,21 @@ def test_a_change_behind_its_back_is_found_out(warehouse: Warehouse) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("behind", ["update config.subscription set is_active = false", "delete from config.subscription"])
+def test_a_change_behind_its_back_is_found_out_though_it_was_mended(warehouse: Warehouse, behind: str) -> None:
+    """The table is what it should be again; what the next entry found there is not what the one before had left."""
+    subscribe(warehouse)
+    warehouse.query("alter table config.subscription disable trigger user")
+    warehouse.query(behind)
+    warehouse.query("alter table config.subscription enable trigger user")
+    if behind.startswith("delete"):
+        subscribe(warehouse)
+    else:
+        warehouse.query("update config.subscription set is_active = true")
+    (fault,) = faults(warehouse)
+    assert fault.endswith("had changed without an entry")
+
+
 def test_an_end_that_was_cut_off_is_missed_by_who_saw_it(warehouse: Warehouse) -> None:
     subscribe(warehouse)
     seen = audit.verify(warehouse.connection)

@@ -246,7 +246,7 @@ begin
         return query execute format($sql$
             with entered as (
                 select
-                    audit.seq, audit.action, number, change -> 'after' as after,
+                    audit.seq, number, change, change -> 'after' as after,
                     coalesce(change -> 'key', ops.only(change -> 'after', ops.key_of(%1$L))) as key,
                     change ? 'after' as is_there
                 from ops.audit as audit
@@ -279,10 +279,38 @@ begin
                 from field group by field.key
             ),
 
+            -- What was there before an entry has to be what the one before it left: who changes a row twice, once without an
+            -- entry, shows as well.
+            event as (
+                select
+                    entered.seq, entered.key, entered.change ? 'before' as has_before, entered.is_there,
+                    entered.change -> 'before' -> field.name as before,
+                    lag(entered.is_there) over earlier as was_there,
+                    lag(entered.after -> field.name) over earlier as left_so
+                from entered
+                cross join lateral jsonb_object_keys(
+                    coalesce(entered.change -> 'before', '{}') || coalesce(entered.after, '{}')
+                ) as field (name)
+                window earlier as (
+                    partition by entered.key, field.name, (
+                        select count(*) from ops.audit as audit
+                        where audit.relation = %1$L and audit.action = 'truncate' and audit.seq < entered.seq
+                    )
+                    order by entered.seq, entered.number
+                )
+            ),
+
             standing as (
                 select ops.only(to_jsonb(one), ops.key_of(%1$L)) as key, to_jsonb(one) as value from %1$s as one
             )
 
+            select distinct event.seq, format('%%s: %%s had changed without an entry', %1$L, event.key)
+            from event
+            where case
+                when event.has_before then not event.was_there or event.left_so is distinct from event.before
+                else event.was_there
+            end and event.was_there is not null
+            union all
             select
                 expected.seq,
                 format('%%s: %%s %%s', %1$L, coalesce(standing.key, expected.key), case
