@@ -188,7 +188,7 @@ def test_what_the_gate_found_long_ago_is_forgotten_if_nothing_was_wrong(warehous
     run(FastClock(START, START + 0.5 * MINUTE), market)
     warehouse.query("update ops.gate_result set judged_at = judged_at - interval '31 days'")
     (old,) = warehouse.query("select batch_id from ops.gate_result")
-    run(FastClock(START + 0.5 * MINUTE, START + 2.5 * MINUTE), market)
+    run(FastClock(START + 61 * MINUTE, START + 62.5 * MINUTE), market)  # an hour later
     kept = warehouse.query("select batch_id from ops.gate_result")
     assert kept
     assert old not in kept

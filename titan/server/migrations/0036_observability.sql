@@ -546,7 +546,7 @@ declare
 begin
     -- As often as tables are measured: what is pruned is searched for in all of a table.
     if exists (select from ops.metric where metric = 'database_bytes' and measured_at = instant) then
-        perform ops.prune(instant);
+        perform ops.prune();
     end if;
     return measured;
 end $$;
