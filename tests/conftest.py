@@ -104,11 +104,16 @@ def _unless_debug(fire_event: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A server to test on; the environment points at it until the suite ends."""
+def great_expectations() -> None:
+    """Great Expectations, which warns of its own dependencies while it is imported."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Great Expectations warns of its own dependencies while it is imported
+        warnings.simplefilter("ignore")
         import expectations.suites  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def server(great_expectations: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A server to test on; the environment points at it until the suite ends."""
     if url := os.environ.get("TITAN_TEST_URL"):
         before = dict(os.environ)
         use_server(url)

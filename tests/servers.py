@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,15 +35,21 @@ def free_port() -> int:
 
 
 @contextmanager
-def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
-    """An embedded server in a directory of its own; the environment points at it, as if it were a server of the user's."""
+def temporary_server(*, is_durable: bool = False, room: int | None = None) -> Iterator[EmbeddedServer]:
+    """An embedded server in a directory of its own; the environment points at it, as if it were a server of the user's.
+
+    With room, in bytes, the directory is a disk of that size, for which we have to be root (`mount`).
+    """
     before = dict(os.environ)
     for variable in _VARIABLES:
         os.environ.pop(variable, None)
     root = Path(tempfile.mkdtemp(prefix="titan-test-", dir=None if is_durable else _memory()))
+    if room:
+        assert mount(root, room), "no disk of its own"
     root.chmod(0o755)  # as root, the server runs as another user
     os.environ.update(TITAN_HOME=str(root), PGPORT=str(free_port()), PGPASSFILE=str(root / "pgpass"))
-    embedded = EmbeddedServer(Settings.from_environment(), overrides={} if is_durable else _NOT_DURABLE)
+    overrides = {"max_wal_size": "256MB"} if room else {} if is_durable else _NOT_DURABLE
+    embedded = EmbeddedServer(Settings.from_environment(), overrides=overrides)
     embedded.start()
     os.environ["PGHOST"] = "127.0.0.1"
     if not is_durable:
@@ -52,9 +59,22 @@ def temporary_server(*, is_durable: bool = False) -> Iterator[EmbeddedServer]:
         yield embedded
     finally:
         embedded.stop()
+        if room:
+            unmount(root)
         shutil.rmtree(root)
         os.environ.clear()
         os.environ.update(before)
+
+
+def mount(folder: Path, room: int) -> bool:
+    """Make a folder a disk of its own, in memory. False where we may not."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={room}", "titan-test", str(folder)]
+    return shutil.which("mount") is not None and not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def unmount(folder: Path) -> bool:
+    """Take the disk away again, with what is on it."""
+    return not subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode
 
 
 def _memory() -> str | None:

@@ -11,6 +11,7 @@ from tests.bench import (
     backtest,
     backup,
     bars,
+    crashes,
     features,
     gate,
     kills,
@@ -18,6 +19,7 @@ from tests.bench import (
     promotion,
     refresh,
     traces,
+    upgrades,
     watch,
 )
 from tests.servers import temporary_server
@@ -31,8 +33,10 @@ BENCHMARKS = {
     "traces": traces.main,
     "backfill": backfill.main,
     "kills": kills.main,
+    "crashes": crashes.main,
     "live": live.main,
     "backup": backup.main,
+    "upgrades": upgrades.main,
     "assets": assets.main,
     "features": features.main,
     "backtest": backtest.main,

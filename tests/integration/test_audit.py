@@ -41,8 +41,8 @@ def subscribe(warehouse: Warehouse, symbol: str = "BTC/USDT") -> None:
 
 def entered(warehouse: Warehouse) -> list[tuple[str, str, Any]]:
     """What was entered after the tables as they were made."""
-    baseline = "select max(seq) from ops.audit where action = 'baseline'"
-    query = f"select relation, action, changes from ops.audit where seq > ({baseline}) order by seq"
+    migrated = "select max(applied_at) from ops.migration"
+    query = f"select relation, action, changes from ops.audit where entered_at > ({migrated}) order by seq"
     return [(relation, action, changes) for relation, action, changes in warehouse.query(query)]
 
 

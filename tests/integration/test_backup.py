@@ -42,13 +42,19 @@ def restored(warehouse: Warehouse) -> Iterator[Warehouse]:
     use_database(DATABASE)
 
 
-def test_what_is_restored_is_the_same_and_goes_on_like_it(warehouse: Warehouse, restored: Warehouse, tmp_path: Path) -> None:
+@pytest.mark.parametrize("least", [0, 2**60], ids=["copied", "dumped"])
+def test_what_is_restored_is_the_same_and_goes_on_like_it(
+    warehouse: Warehouse, restored: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(backups, "LEAST", least)
     load(warehouse, 0, 120)
     warehouse.refresh()
     load(warehouse, 120, 5)  # not refreshed yet
     before, folder = warehouse.contents(), tmp_path / "backup"
     made = backup(folder)
     assert made.tables["raw.ohlcv"][0] == 250
+    has_hypertables = warehouse.value("select exists (select from pg_extension where extname = 'timescaledb')")
+    assert ("features.bar_features" in made.copied) == (least == 0 and not has_hypertables)
     assert not list(tmp_path.glob("*.part"))
     assert restore(folder, RESTORED) == made == read(folder)
     use_database(RESTORED)
@@ -101,6 +107,39 @@ def test_a_table_that_differs_is_named(warehouse: Warehouse, restored: Warehouse
     told["tables"]["raw.ohlcv"][1] = "0"
     path.write_text(json.dumps(told))
     with pytest.raises(BackupError, match=r"raw.ohlcv is not what it was: 20 rows \(0\) in the backup, 20 rows"):
+        restore(tmp_path / "backup", RESTORED)
+
+
+def test_a_backup_from_before_tables_were_copied_is_restored(
+    warehouse: Warehouse, restored: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(warehouse, 0, 10)
+    monkeypatch.setattr(backups, "LEAST", 2**60)
+    folder = tmp_path / "backup"
+    backup(folder)
+    told = json.loads((folder / MANIFEST).read_text())
+    told["tables"] = backups._describe(warehouse.connection, lambda text: None, "text").tables
+    del told["tables"]["ops.backup"]  # the backup entered itself since
+    told["tables"]["ops.backup"] = [0, ""]
+    del told["hashed"], told["copied"]
+    (folder / MANIFEST).write_text(json.dumps(told))
+    assert restore(folder, RESTORED).hashed == "text"
+
+
+def test_a_copy_that_is_cut_off_or_not_there_is_named(
+    warehouse: Warehouse, restored: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "LEAST", 0)
+    monkeypatch.setattr(backups, "_copyable", lambda connection: {"raw.instrument": ["instrument_id", "exchange"]})
+    load(warehouse, 0, 10)
+    backup(tmp_path / "backup")
+    file = tmp_path / "backup" / "copied" / "raw.instrument"
+    file.write_bytes(file.read_bytes()[:-12])
+    with pytest.raises(BackupError, match=r"raw.instrument cannot be restored"):
+        restore(tmp_path / "backup", RESTORED)
+    file.unlink()
+    create_database(RESTORED)
+    with pytest.raises(BackupError, match=r"raw.instrument cannot be restored: .*No such file"):
         restore(tmp_path / "backup", RESTORED)
 
 

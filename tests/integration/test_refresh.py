@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.commands import TITAN
+from tests.commands import TITAN, titan
 from tests.warehouse import DATABASE, Row, Warehouse, create_database, instant, make_batch, use_database
 from titan.cli import output
 from titan.core.database import connect
@@ -327,3 +328,18 @@ def test_a_reader_may_not_refresh(warehouse: Warehouse) -> None:
 def test_what_no_model_is_refused(warehouse: Warehouse) -> None:
     with pytest.raises(psycopg.errors.RaiseException, match="there is no model"):
         warehouse.query("select * from ops.refresh('bars.nothing')")
+
+
+def test_the_table_of_a_model_that_is_gone_is_named_until_it_is_dropped_or_back(warehouse: Warehouse) -> None:
+    warehouse.query("create table bars.rollup_1d (close double precision)")
+    warehouse.query("insert into ops.progress (consumer, parent, seq) values ('bars.rollup_1d', 'raw.ohlcv', 0)")
+    warehouse.query("select ops.forget_models(array(select node from ops.model where node <> 'marts.symbol'))")
+    left = json.loads(titan("status", "--json").stdout)["left_behind"]
+    assert [row["left_behind"] for row in left] == ["bars.rollup_1d", "marts.symbol"]
+    assert "left_behind\tsince\n" in titan("status").stdout
+    warehouse.query("drop table bars.rollup_1d")
+    left = json.loads(titan("status", "--json").stdout)["left_behind"]
+    assert [row["left_behind"] for row in left] == ["marts.symbol"]
+    warehouse.build("--select", "symbol")
+    assert warehouse.query("select relation from ops.left_behind") == []
+    assert "left_behind" not in titan("status").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,12 @@ from titan.core.timeframes import parse_timeframe
 
 def run_command(
     paths: Annotated[list[Path] | None, typer.Argument(help="Files to load; without any, an exchange.")] = None,
-    exchange: Annotated[str, typer.Option(help="ccxt's name of the exchange.")] = "binance",
-    symbols: Annotated[str, typer.Option(help="Separated by commas.")] = "BTC/USDT,ETH/USDT,SOL/USDT",
-    timeframe: Annotated[str, typer.Option(help="Of the exchange's candles.")] = "1D",
-    since: Annotated[str, typer.Option(help="First day to ask the exchange for.")] = "2020-01-01",
+    exchange: Annotated[str | None, typer.Option(help="ccxt's name of the exchange.", show_default="binance")] = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="Separated by commas.", show_default="BTC/USDT,ETH/USDT,SOL/USDT")
+    ] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Of the exchange's candles.", show_default="1D")] = None,
+    since: Annotated[str | None, typer.Option(help="First day to ask the exchange for.", show_default="2020-01-01")] = None,
     subscribed: Annotated[
         bool, typer.Option("--subscribed", help="Load the series of config.subscription instead.")
     ] = False,
@@ -32,16 +35,28 @@ def run_command(
 
     Example: titan run data/BTCUSDT-1d.csv.gz
     """
-    wanted = tuple(symbol.strip() for symbol in symbols.split(",") if symbol.strip())
-    begin = instant(since, "--since").date()
-    parse_timeframe(timeframe)
+    asked = {"--exchange": exchange, "--symbols": symbols, "--timeframe": timeframe, "--since": since}
     if paths and subscribed:
         raise UsageError("--subscribed loads no files", hint="name files, or --subscribed, not both")
+    if (paths or subscribed) and (given := [name for name, value in asked.items() if value is not None]):
+        raise UsageError(
+            f"{given[0]} is for asking an exchange, not for {'files' if paths else 'the series of config.subscription'}",
+            hint="titan load file says what files are, then titan refresh" if paths else "leave it out",
+        )
     if prefect and report:
         raise UsageError("--report is for runs without Prefect", hint="a flow leaves its report as an artifact of its run")
     from titan.ops.pipeline import Request
 
-    request = Request("run", tuple(paths or []), subscribed, exchange, wanted, timeframe, begin, wait_seconds=wait)
+    request = Request("run", tuple(paths or []), subscribed, wait_seconds=wait)
+    if exchange is not None:
+        request = replace(request, exchange=exchange)
+    if symbols is not None:
+        request = replace(request, symbols=tuple(symbol.strip() for symbol in symbols.split(",") if symbol.strip()))
+    if timeframe is not None:
+        parse_timeframe(timeframe)
+        request = replace(request, timeframe=timeframe)
+    if since is not None:
+        request = replace(request, since=instant(since, "--since").date())
     if prefect:
         _run_as_flow(request)
     else:

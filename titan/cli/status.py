@@ -26,6 +26,7 @@ def status_command(as_json: Json = False) -> None:
             "quarantine": count_by_reason(connection),
             "behind": status.behind(connection),
             "left_alone": status.left_alone(connection),
+            "left_behind": status.left_behind(connection),
         }
     if as_json:
         print(json.dumps(found, default=str))
@@ -38,6 +39,7 @@ def status_command(as_json: Json = False) -> None:
             "quarantine": found["quarantine"],
             "behind: titan refresh": found["behind"],
             "exchanges that did not answer": found["left_alone"],
+            "of models that are gone, never refreshed: drop what nobody reads": found["left_behind"],
         },
         spare=("refreshed_at", "observed_until", "is_base", "missing", "first_at", "market"),
     )

@@ -64,6 +64,18 @@ def left_alone(connection: Connection) -> list[dict[str, Any]]:
     )
 
 
+def left_behind(connection: Connection) -> list[dict[str, Any]]:
+    """One row per table or view of a model that the project no longer has, and that is still there."""
+    return _rows(
+        connection,
+        """
+        select relation as left_behind, since from ops.left_behind
+        where to_regclass(format('%I.%I', split_part(relation, '.', 1), split_part(relation, '.', 2))) is not null
+        order by relation
+        """,
+    )
+
+
 def listings(connection: Connection, exchange: str | None, symbol: str | None) -> list[dict[str, Any]]:
     """One row per market and stretch of time in which its exchange listed it so; of those with candles here by default."""
     found = records(connection, statement("titan.ops.sql", "listings"), {"exchange": exchange, "symbol": symbol})

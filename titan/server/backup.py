@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -23,22 +25,32 @@ from titan.core.trace import span
 from titan.server.embedded import wheel_binary
 
 MANIFEST = "titan-backup.json"
+COPIED = "copied"  # the folder with the tables that are copied as the server has their values
 JOBS = 2
+BLOCK = 2**20
+LEAST = 2**20  # bytes of a table that is worth a file of its own
 
 
 class BackupError(TitanError):
     """A backup cannot be made or restored."""
 
 
+# The hash of a row: of its values as the server hashes them, and in backups from before there was that, of its text. The
+# server's hashes are those of hash indexes and of hash partitions, so that they outlive its versions.
+_HASHES = {"values": "hash_record_extended(kept, 0)", "text": "hashtextextended(kept::text, 0)"}
+
+
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds: rows and hash by table, as of one instant. The hash is of the rows' text, in any order."""
+    """What a backup holds: rows and hash by table, as of one instant, whatever the order of the rows."""
 
     database: str
     begun_at: str
     server: int
     timescaledb: str | None
     tables: dict[str, tuple[int, str]]
+    hashed: str = "text"  # of _HASHES
+    copied: dict[str, list[str]] = field(default_factory=dict)  # tables that are in files of their own, and their columns
 
     @property
     def rows(self) -> int:
@@ -62,13 +74,23 @@ def backup(folder: Path, progress: Progress = lambda text: None) -> Backup:
     with connect() as connection:
         connection.execute("set transaction isolation level repeatable read, read only")
         row: Any = connection.execute("select pg_export_snapshot()").fetchone()
+        snapshot = str(row[0])
+        copied = _copyable(connection)
         command = [
-            _program("pg_dump", connection.info.server_version), "--format=directory", f"--jobs={JOBS}", "--compress=1",
-            f"--snapshot={row[0]}", f"--file={part / 'data'}", *_target(Settings.from_environment().database),
+            _program("pg_dump", connection.info.server_version), "--format=directory", "--compress=1",
+            f"--snapshot={snapshot}", f"--file={part / 'data'}", *_target(Settings.from_environment().database),
+            *(f"--exclude-table-data={_quoted(table)}" for table in copied),
         ]  # fmt: skip
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as dumping:
-            made = _describe(connection, progress)
-            progress("waiting for pg_dump")
+        (part / COPIED).mkdir()
+        with (
+            ThreadPoolExecutor(JOBS) as pool,
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as dumping,
+        ):
+            copying = [pool.submit(_copy_out, part, table, columns, snapshot) for table, columns in copied.items()]
+            made = replace(_describe(connection, progress), copied=copied)
+            progress("waiting for the copies")
+            for copy in copying:
+                copy.result()
             _, told = dumping.communicate()
         if dumping.returncode:
             raise BackupError(f"pg_dump failed: {_reason(told)}", hint=f"what it wrote is in {part}")
@@ -97,27 +119,17 @@ def restore(folder: Path, database: str, progress: Progress = lambda text: None)
         version = connection.info.server_version
         if kept.timescaledb:
             _prepare_timescaledb(connection, kept.timescaledb)
-    progress("restoring")
-    jobs = [] if kept.timescaledb else [f"--jobs={JOBS}"]  # its catalog is restored in order
-    program = _program("pg_restore", version)
-    contents = _run(program, "--list", str(folder / "data"))
-    with tempfile.NamedTemporaryFile("w", suffix=".list") as wanted:
-        # What the server's own functions may be called by is the server's: Titan's role has no say in it.
-        wanted.write("".join(line for line in contents.stdout.splitlines(True) if " ACL pg_catalog " not in line))
-        wanted.flush()
-        done = _run(
-            program, "--no-owner", "--exit-on-error", f"--use-list={wanted.name}", *jobs, *_target(database),
-            str(folder / "data"),
-        )  # fmt: skip
-    with connect(target, autocommit=True) as connection:
+    try:
+        _fill(folder, kept, target, _program("pg_restore", version), progress)
+    finally:
         if kept.timescaledb:
-            connection.execute("select timescaledb_post_restore()")
-        if failed := next((run for run in (contents, done) if run.returncode), None):
-            raise BackupError(f"pg_restore failed: {_reason(failed.stderr)}", hint=f"drop the database {database}")
-        progress("collecting statistics")
+            with connect(target, autocommit=True) as connection:
+                connection.execute("select timescaledb_post_restore()")
+    progress("collecting statistics")
+    with connect(target, autocommit=True) as connection:
         connection.execute("analyze")
     with connect(target) as connection:
-        found = _describe(connection, progress)
+        found = _describe(connection, progress, kept.hashed)
     for table in sorted(kept.tables.keys() | found.tables.keys()):
         was, is_now = kept.tables.get(table), found.tables.get(table)
         if was != is_now:
@@ -126,6 +138,112 @@ def restore(folder: Path, database: str, progress: Progress = lambda text: None)
                 hint=f"drop the database {database}: it must not be used",
             )
     return kept
+
+
+def _fill(folder: Path, kept: Backup, target: Settings, program: str, progress: Progress) -> None:
+    """Definitions first, then rows, what is copied beside the rest, and then indexes and what else watches over rows."""
+    jobs = [] if kept.timescaledb else [f"--jobs={JOBS}"]  # its catalog is restored in order
+    with tempfile.NamedTemporaryFile("w", suffix=".list") as wanted:
+        # What the server's own functions may be called by is the server's: Titan's role has no say in it.
+        contents = _restoring(target, program, "--list", str(folder / "data"))
+        wanted.write("".join(line for line in contents.splitlines(True) if " ACL pg_catalog " not in line))
+        wanted.flush()
+
+        def restore_section(section: str) -> None:
+            _restoring(
+                target, program, "--no-owner", "--exit-on-error", f"--use-list={wanted.name}", f"--section={section}", *jobs,
+                *_target(target.database), str(folder / "data"),
+            )  # fmt: skip
+
+        progress("restoring definitions")
+        restore_section("pre-data")
+        progress("restoring rows")
+        with ThreadPoolExecutor(JOBS) as pool:
+            copying = [pool.submit(_copy_in, folder, table, columns, target) for table, columns in kept.copied.items()]
+            restore_section("data")
+            for copy in copying:
+                copy.result()
+        progress("restoring indexes")
+        restore_section("post-data")
+
+
+def _restoring(target: Settings, *command: str) -> str:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BackupError(f"pg_restore failed: {_reason(done.stderr)}", hint=f"drop the database {target.database}")
+    return done.stdout
+
+
+def _copyable(connection: Connection) -> dict[str, list[str]]:
+    """The tables that are copied as the server has their values, largest first, with their columns.
+
+    Read back, numbers that are text take five times as long. Values of types that are ours have the type's number in them,
+    which is another one in another database, and rows of hypertables are in other tables: those are left to pg_dump.
+    """
+    rows: list[Any] = connection.execute(
+        r"""
+        select
+            format('%%s.%%s', namespace.nspname, relation.relname),
+            array_agg(attribute.attname::text order by attribute.attnum) filter (where attribute.attgenerated = '')
+        from pg_class as relation
+        inner join pg_namespace as namespace on relation.relnamespace = namespace.oid
+        inner join pg_attribute as attribute on attribute.attrelid = relation.oid
+        inner join pg_type as type on attribute.atttypid = type.oid
+        where
+            relation.relkind = 'r' and not relation.relispartition and not relation.relhassubclass
+            and relation.relpersistence = 'p' and pg_table_size(relation.oid) >= %s
+            and attribute.attnum > 0 and not attribute.attisdropped
+            and namespace.nspname not like 'pg\_%%' and namespace.nspname <> 'information_schema'
+            and not exists (select from pg_extension where extname = 'timescaledb')
+        group by relation.oid, namespace.nspname, relation.relname
+        having bool_and(type.typnamespace = 'pg_catalog'::regnamespace)
+        order by pg_table_size(relation.oid) desc
+        """,
+        (LEAST,),
+    ).fetchall()
+    return {name: columns for name, columns in rows if columns}
+
+
+def _copy_out(folder: Path, table: str, columns: list[str], snapshot: str) -> None:
+    with connect() as connection, _file(folder, table).open("wb") as file:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        connection.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
+        query = sql.SQL("copy {} ({}) to stdout (format binary)").format(_name(table), _names(columns))
+        with connection.cursor().copy(query) as rows:
+            for row in rows:
+                file.write(row)
+
+
+def _copy_in(folder: Path, table: str, columns: list[str], target: Settings) -> None:
+    """In one transaction with a truncate, so that nothing of it is written twice."""
+    query = sql.SQL("copy {} ({}) from stdin (format binary, freeze)").format(_name(table), _names(columns))
+    try:
+        with connect(target) as connection, _file(folder, table).open("rb") as file:
+            connection.execute(sql.SQL("truncate {}").format(_name(table)))
+            with connection.cursor().copy(query) as rows:
+                while block := file.read(BLOCK):
+                    rows.write(block)
+    except (OSError, psycopg.Error) as error:
+        raise BackupError(
+            f"{table} cannot be restored: {str(error).splitlines()[0]}", hint=f"drop the database {target.database}"
+        ) from error
+
+
+def _file(folder: Path, table: str) -> Path:
+    return folder / COPIED / quote(table, safe="")
+
+
+def _name(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split(".", 1))
+
+
+def _names(columns: list[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _quoted(table: str) -> str:
+    """The table as a pattern of pg_dump's that is no pattern."""
+    return ".".join('"{}"'.format(part.replace('"', '""')) for part in table.split(".", 1))
 
 
 def read(folder: Path) -> Backup:
@@ -140,15 +258,11 @@ def read(folder: Path) -> Backup:
         ) from error
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-
-
 def _told(table: tuple[int, str] | None) -> str:
     return "none" if table is None else f"{table[0]:,} rows ({table[1][:12]})"
 
 
-def _describe(connection: Connection, progress: Progress) -> Backup:
+def _describe(connection: Connection, progress: Progress, hashed: str = "values") -> Backup:
     """Rows and hash of every table, chunks of hypertables within them, as the transaction sees them."""
     names: list[Any] = connection.execute(
         """
@@ -165,13 +279,22 @@ def _describe(connection: Connection, progress: Progress) -> Backup:
     tables: dict[str, tuple[int, str]] = {}
     for at, (schema, name) in enumerate(names, start=1):
         progress(f"hashing {schema}.{name}, {at} of {len(names)}")
-        query = sql.SQL("select count(*), sum(hashtextextended(kept::text, 0)::numeric)::text from {} as kept")
-        row: Any = connection.execute(query.format(sql.Identifier(schema, name))).fetchone()
-        tables[f"{schema}.{name}"] = (int(row[0]), row[1] or "")
+        tables[f"{schema}.{name}"] = _hash_of(connection, sql.Identifier(schema, name), hashed)
     version: Any = connection.execute(
         "select (select extversion from pg_extension where extname = 'timescaledb'), current_database()"
     ).fetchone()
-    return Backup(version[1], datetime.now(UTC).isoformat(), connection.info.server_version, version[0], tables)
+    return Backup(version[1], datetime.now(UTC).isoformat(), connection.info.server_version, version[0], tables, hashed)
+
+
+def _hash_of(connection: Connection, table: sql.Identifier, hashed: str) -> tuple[int, str]:
+    """How many rows a table has, and a hash of them all. What the server cannot hash (json, xml) is hashed as text."""
+    query = sql.SQL("select count(*), sum({}::numeric)::text from {} as kept")
+    try:
+        with connection.transaction():
+            row: Any = connection.execute(query.format(sql.SQL(_HASHES[hashed]), table)).fetchone()
+    except psycopg.errors.UndefinedFunction:
+        row = connection.execute(query.format(sql.SQL(_HASHES["text"]), table)).fetchone()
+    return int(row[0]), row[1] or ""
 
 
 def _create(settings: Settings, target: Settings) -> None:

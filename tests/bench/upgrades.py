@@ -1,0 +1,53 @@
+"""Each earlier state of the schema with data, built by the code of its time: after today's migrations, a fresh build?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from tests.commands import titan
+from tests.upgrades import State, checkout, contents, fill, fresh, states, upgrade, write_days
+from tests.warehouse import Warehouse, create_database, use_database
+
+DATABASE, FRESH = "bench_upgraded", "bench_fresh"
+
+
+def main() -> None:
+    """Print what the upgrade from each state took, and what of it differs from a fresh build."""
+    with tempfile.TemporaryDirectory() as folder:
+        _compare(Path(folder), states())
+
+
+def _compare(folder: Path, earlier: list[State]) -> None:
+    days, warehouse, differ = write_days(folder), Warehouse(), 0
+    wanted = fresh(warehouse, FRESH, days)
+    print(f"upgrades from {len(earlier)} earlier states of the schema, each filled and built by its own code")
+    for state in earlier:
+        create_database(DATABASE)
+        use_database(DATABASE)
+        warehouse.close()
+        with checkout(state) as old:
+            fill(old, days)
+            tried = old.has("backtest", "run")
+        begun = time.perf_counter()
+        upgrade(warehouse)
+        seconds = time.perf_counter() - begun
+        found = contents(warehouse)
+        left = {name for (name,) in warehouse.query("select relation from ops.left_behind")}  # that status tells of
+        wrong = sorted(name for name in (wanted.keys() | found.keys()) - left if wanted.get(name) != found.get(name))
+        faults = warehouse.query("select * from ops.verify_audit()")
+        replayed = "no backtest"
+        if tried:
+            replayed = "; ".join(line.strip() for line in titan("backtest", "verify", "1").stdout.splitlines())
+        differ += bool(wrong or faults)
+        rows = sum(map(len, found.values()))
+        told = f"{len(wrong)} relations differ: {', '.join(wrong)}" if wrong else f"all {len(wanted)} relations equal"
+        told += f", left behind {', '.join(sorted(left))}" if left else ""
+        print(f"  {state.migration:32} {state.commit[:7]}  {seconds:5.1f} s  {told} ({rows:,} rows); {replayed}", flush=True)
+        if wrong and os.environ.get("TITAN_BENCH_SHOW"):
+            for name in wrong[:3]:
+                was, now = set(wanted.get(name, [])), set(found.get(name, []))
+                print("    ", name, sorted(was - now)[:2], sorted(now - was)[:2], flush=True)
+    assert not differ, f"{differ} differ"
