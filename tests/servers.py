@@ -35,10 +35,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def temporary_server(*, is_durable: bool = False, room: int | None = None) -> Iterator[EmbeddedServer]:
+def temporary_server(
+    *, is_durable: bool = False, room: int | None = None, programs: Path | None = None
+) -> Iterator[EmbeddedServer]:
     """An embedded server in a directory of its own; the environment points at it, as if it were a server of the user's.
 
-    With room, in bytes, the directory is a disk of that size, for which we have to be root (`mount`).
+    Its programs are the wheel's or those of a folder. With room, in bytes, the directory is a disk of that size, for which we
+    have to be root (`mount`).
     """
     before = dict(os.environ)
     for variable in _VARIABLES:
@@ -49,7 +52,7 @@ def temporary_server(*, is_durable: bool = False, room: int | None = None) -> It
     root.chmod(0o755)  # as root, the server runs as another user
     os.environ.update(TITAN_HOME=str(root), PGPORT=str(free_port()), PGPASSFILE=str(root / "pgpass"))
     overrides = {"max_wal_size": "256MB"} if room else {} if is_durable else _NOT_DURABLE
-    embedded = EmbeddedServer(Settings.from_environment(), overrides=overrides)
+    embedded = EmbeddedServer(Settings.from_environment(), overrides=overrides, programs=programs)
     embedded.start()
     os.environ["PGHOST"] = "127.0.0.1"
     if not is_durable:

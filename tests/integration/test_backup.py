@@ -79,7 +79,7 @@ def test_a_backup_is_of_one_instant_whoever_loads_meanwhile(
 ) -> None:
     """A load is committed after the instant is fixed and before pg_dump begins, another one while tables are hashed."""
     load(warehouse, 0, 50)
-    program, describe = backups._program, backups._describe
+    program, describe = backups._program, backups.describe
 
     def then_load(name: str, server: int) -> str:
         load(warehouse, 50, 1)
@@ -90,7 +90,7 @@ def test_a_backup_is_of_one_instant_whoever_loads_meanwhile(
         return describe(connection, progress)
 
     monkeypatch.setattr(backups, "_program", then_load)
-    monkeypatch.setattr(backups, "_describe", load_first)
+    monkeypatch.setattr(backups, "describe", load_first)
     made = backup(tmp_path / "backup")
     monkeypatch.undo()
     restore(tmp_path / "backup", RESTORED)
@@ -118,7 +118,7 @@ def test_a_backup_from_before_tables_were_copied_is_restored(
     folder = tmp_path / "backup"
     backup(folder)
     told = json.loads((folder / MANIFEST).read_text())
-    told["tables"] = backups._describe(warehouse.connection, lambda text: None, "text").tables
+    told["tables"] = backups.describe(warehouse.connection, lambda text: None, "text").tables
     del told["tables"]["ops.backup"]  # the backup entered itself since
     told["tables"]["ops.backup"] = [0, ""]
     del told["hashed"], told["copied"]

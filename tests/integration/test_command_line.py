@@ -26,7 +26,7 @@ CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
 
 
 def commands() -> list[list[str]]:
-    found = [["db", name] for name in ("start", "stop", "status", "url")]
+    found = [["db", name] for name in ("start", "stop", "status", "upgrade", "url")]
     found += [["load", name] for name in ("file", "exchange", "adjustments", "synthetic")]
     found += [["gate", name] for name in ("list", "show", "docs")]
     lab = ("run", "show", "freeze", "verify", "compare", "leaderboard", "walk", "walks")
@@ -171,6 +171,10 @@ def test_quarantined_rows_exit_with_three_and_are_shown(warehouse: Warehouse, tm
         (["delete", "--exchange", "x", "--symbol", "Y", "--yes"], 2, "there is no spot Y of x"),
         (["delete", "--symbol", "Y", "--yes"], 2, "name the --exchange and the --symbol"),
         (["delete", "--synthetic", "--symbol", "Y", "--yes"], 2, "--synthetic takes all of the synthetic market"),
+        (["run", "x.csv", "--exchange", "kraken"], 2, "--exchange is for asking an exchange, not for files"),
+        (["run", "--subscribed", "--since", "2024-01-01"], 2, "--since is for asking an exchange, not for the series of"),
+        (["run", "x.csv", "--subscribed"], 2, "--subscribed loads no files"),
+        (["db", "upgrade", "nowhere"], 2, "is not the embedded server"),
         (["frobnicate"], 2, "No such command"),
     ],
 )

@@ -26,6 +26,6 @@ def test_quick_programs_struck_at_random_leave_what_they_leave_undisturbed(great
     with local_exchange() as exchange, server(with_small_disk=has_disk) as embedded:
         day = Day(embedded, exchange, tmp_path, "titan_crashes")
         wanted = day.undisturbed(QUICK)
-        assert (len(wanted["raw.ohlcv"]), len(wanted["raw.quarantine"])) == (1436, 6)
+        assert (len(wanted["raw.ohlcv"]), len(wanted["raw.quarantine"])) == (1480, 6)
         assert differences(wanted, day.disturbed(random.Random(3), blows, QUICK, often=(1,))) == {}
         assert sum(day.tally.struck.values()) >= 1

