@@ -47,6 +47,9 @@ def test_what_is_restored_is_the_same_and_goes_on_like_it(
     warehouse: Warehouse, restored: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
     monkeypatch.setattr(backups, "LEAST", least)
+    warehouse.query("create type bars.pair as (a integer, b integer)")  # another number in another database
+    warehouse.query("create table bars.own as select array[(1, 2)::bars.pair] as pairs")
+    warehouse.query("create table bars.textual as select relacl from pg_class where relacl is not null")
     load(warehouse, 0, 120)
     warehouse.refresh()
     load(warehouse, 120, 5)  # not refreshed yet
@@ -54,7 +57,8 @@ def test_what_is_restored_is_the_same_and_goes_on_like_it(
     made = backup(folder)
     assert made.tables["raw.ohlcv"][0] == 250
     has_hypertables = warehouse.value("select exists (select from pg_extension where extname = 'timescaledb')")
-    assert ("features.bar_features" in made.copied) == (least == 0 and not has_hypertables)
+    assert ({"features.bar_features", "bars.own"} <= made.copied.keys()) == (least == 0 and not has_hypertables)
+    assert "bars.textual" not in made.copied
     assert not list(tmp_path.glob("*.part"))
     assert restore(folder, RESTORED) == made == read(folder)
     use_database(RESTORED)
@@ -78,6 +82,7 @@ def test_a_backup_is_of_one_instant_whoever_loads_meanwhile(
     warehouse: Warehouse, restored: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load is committed after the instant is fixed and before pg_dump begins, another one while tables are hashed."""
+    monkeypatch.setattr(backups, "LEAST", 0)
     load(warehouse, 0, 50)
     program, describe = backups._program, backups.describe
 

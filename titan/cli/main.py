@@ -128,10 +128,13 @@ def _of_the_database(error: Exception) -> tuple[str, str] | None:
             f"the database is not ready: {_first_line(error)}",
             "titan db start creates the schemas, titan refresh the models",
         )
-    return (
-        f"the database failed: {_first_line(error)}",
-        "what was not committed has been rolled back; running the command again is safe",
-    )
+    rolled_back = "what was not committed has been rolled back; running the command again is safe"
+    if isinstance(error, psycopg.errors.DiskFull):
+        return (
+            f"the server has no room: {_first_line(error)}",
+            f"make some, or let titan storage show say what is large; {rolled_back}",
+        )
+    return f"the database failed: {_first_line(error)}", rolled_back
 
 
 def _first_line(error: Exception) -> str:

@@ -177,8 +177,8 @@ def _restoring(target: Settings, *command: str) -> str:
 def _copyable(connection: Connection) -> dict[str, list[str]]:
     """The tables that are copied as the server has their values, largest first, with their columns.
 
-    Read back, numbers that are text take five times as long. Values of types that are ours have the type's number in them,
-    which is another one in another database, and rows of hypertables are in other tables: those are left to pg_dump.
+    Read back, numbers that are text take five times as long. Some types have no other form than text, and rows of hypertables
+    are in other tables: those are left to pg_dump.
     """
     rows: list[Any] = connection.execute(
         r"""
@@ -189,6 +189,7 @@ def _copyable(connection: Connection) -> dict[str, list[str]]:
         inner join pg_namespace as namespace on relation.relnamespace = namespace.oid
         inner join pg_attribute as attribute on attribute.attrelid = relation.oid
         inner join pg_type as type on attribute.atttypid = type.oid
+        left join pg_type as element on type.typelem = element.oid
         where
             relation.relkind = 'r' and not relation.relispartition and not relation.relhassubclass
             and relation.relpersistence = 'p' and pg_table_size(relation.oid) >= %s
@@ -196,7 +197,7 @@ def _copyable(connection: Connection) -> dict[str, list[str]]:
             and namespace.nspname not like 'pg\_%%' and namespace.nspname <> 'information_schema'
             and not exists (select from pg_extension where extname = 'timescaledb')
         group by relation.oid, namespace.nspname, relation.relname
-        having bool_and(type.typnamespace = 'pg_catalog'::regnamespace)
+        having bool_and(type.typsend <> 0 and coalesce(element.typsend, type.typsend) <> 0)
         order by pg_table_size(relation.oid) desc
         """,
         (LEAST,),
