@@ -40,8 +40,8 @@ def temporary_server(
 ) -> Iterator[EmbeddedServer]:
     """An embedded server in a directory of its own; the environment points at it, as if it were a server of the user's.
 
-    Its programs are the wheel's or those of a folder. With room, in bytes, the directory is a disk of that size, for which we
-    have to be root (`mount`).
+    Its programs are the wheel's or those of a folder. With room, in bytes, the directory is a disk of that size, for which
+    we have to be root (`mount`).
     """
     before = dict(os.environ)
     for variable in _VARIABLES:

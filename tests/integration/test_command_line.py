@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from tests.commands import TITAN, titan
 from tests.warehouse import DATABASE, Warehouse, create_database
 from titan.cli.main import app
 from titan.core.settings import REPOSITORY, Settings
-from titan.ops import pipeline
+from titan.ops import pipeline, status
 
 CANDLES = "timestamp,open,high,low,close,volume\n" + "".join(
     f"2024-01-0{day},{day},{day},{day},{day},1\n" for day in range(1, 9)
@@ -160,6 +161,17 @@ def test_quarantined_rows_exit_with_three_and_are_shown(warehouse: Warehouse, tm
     assert "high_is_not_below_low, e.g. row 10: 2024-01-09,9,1,9,9,1" in result.stdout
     report = json.loads(titan("load", "file", str(path), "--json").stdout)
     assert report["promoted"][0]["quarantined"] == {"high_is_not_below_low": 1}
+
+
+def test_a_full_disk_is_said_with_what_helps(untouched: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise psycopg.errors.DiskFull('could not extend file "base/5/16384": No space left on device')
+
+    monkeypatch.setattr(status, "series", fail)
+    result = titan("status")
+    assert result.returncode == 1
+    assert "the server has no room: could not extend file" in result.stderr
+    assert "titan storage show" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -177,8 +177,8 @@ def _restoring(target: Settings, *command: str) -> str:
 def _copyable(connection: Connection) -> dict[str, list[str]]:
     """The tables that are copied as the server has their values, largest first, with their columns.
 
-    Read back, numbers that are text take five times as long. Some types have no other form than text, and rows of hypertables
-    are in other tables: those are left to pg_dump.
+    Read back, numbers that are text take five times as long. Some types have no other form than text, and rows of
+    hypertables are in other tables: those are left to pg_dump.
     """
     rows: list[Any] = connection.execute(
         r"""
