@@ -163,7 +163,7 @@ def test_quarantined_rows_exit_with_three_and_are_shown(warehouse: Warehouse, tm
     assert report["promoted"][0]["quarantined"] == {"high_is_not_below_low": 1}
 
 
-def test_a_full_disk_is_said_with_what_helps(untouched: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_with_what_helps(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise psycopg.errors.DiskFull('could not extend file "base/5/16384": No space left on device')
 
