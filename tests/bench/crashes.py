@@ -45,8 +45,10 @@ def main() -> None:
             found = differences(wanted, day.disturbed(chance, blows))
             days += 1
             differ += len(found)
-            for name, (missing, extra) in found.items():
-                print(f"  day {days}: {name}: missing {missing}, too many {extra}", flush=True)
+            kills = day.tally.of("kill") + day.tally.of("server")
+            print(f"  day {days}: {kills} kills so far, {len(found)} differences", flush=True)
+            for name, (missing, extra) in list(found.items())[:3]:
+                print(f"    {name}: missing {str(missing)[:300]}, too many {str(extra)[:300]}", flush=True)
     tally = day.tally
     told = ", ".join(f"{what} {tally.of(blow)} times" for blow, what in _BLOWS.items())
     print(f"  {days} days in {time.perf_counter() - begun:.0f} s: {told}; {tally.in_transaction} transactions were open")

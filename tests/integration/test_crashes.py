@@ -14,7 +14,7 @@ import pytest
 from tests.crashes import Day, differences, may_mount, server
 from tests.local_exchange import local_exchange
 
-QUICK = ("migrate", "load", "backup")
+QUICK = ("migrate", "load")
 
 
 @pytest.mark.skipif(
