@@ -18,7 +18,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from titan.core.database import Connection, connect
+from titan.core.database import Connection, connect, statement
 from titan.core.errors import TitanError, UsageError
 from titan.core.log import Progress
 from titan.core.settings import Settings
@@ -184,28 +184,8 @@ def _copyable(connection: Connection) -> dict[str, list[str]]:
     Read back, numbers that are text take five times as long. Some types have no other form than text, and rows of
     hypertables are in other tables: those are left to pg_dump.
     """
-    rows: list[Any] = connection.execute(
-        r"""
-        select
-            format('%%s.%%s', namespace.nspname, relation.relname),
-            array_agg(attribute.attname::text order by attribute.attnum) filter (where attribute.attgenerated = '')
-        from pg_class as relation
-        inner join pg_namespace as namespace on relation.relnamespace = namespace.oid
-        inner join pg_attribute as attribute on attribute.attrelid = relation.oid
-        inner join pg_type as type on attribute.atttypid = type.oid
-        left join pg_type as element on type.typelem = element.oid
-        where
-            relation.relkind = 'r' and not relation.relispartition and not relation.relhassubclass
-            and relation.relpersistence = 'p' and pg_table_size(relation.oid) >= %s
-            and attribute.attnum > 0 and not attribute.attisdropped
-            and namespace.nspname not like 'pg\_%%' and namespace.nspname <> 'information_schema'
-            and not exists (select from pg_extension where extname = 'timescaledb')
-        group by relation.oid, namespace.nspname, relation.relname
-        having bool_and(type.typsend <> 0 and coalesce(element.typsend, type.typsend) <> 0)
-        order by pg_table_size(relation.oid) desc
-        """,
-        (LEAST,),
-    ).fetchall()
+    query = statement("titan.server.sql", "tables_to_copy")
+    rows: list[Any] = connection.execute(query, {"least": LEAST}).fetchall()
     return {name: columns for name, columns in rows if columns}
 
 
