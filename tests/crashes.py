@@ -24,7 +24,7 @@ import psycopg
 
 from tests.commands import QUICK_TITAN, TITAN
 from tests.local_exchange import LocalExchange
-from tests.servers import mount, temporary_server, unmount
+from tests.servers import mount, unmount
 from tests.upgrades import NAMED, START, contents, write_days
 from tests.warehouse import SMALL_TIMEFRAMES, Row, Warehouse, create_database, drop_database, make_batch, use_database
 from titan.core.database import connect
@@ -32,7 +32,7 @@ from titan.core.errors import DatabaseUnavailableError, ExitCode
 from titan.core.settings import Settings
 from titan.server.embedded import EmbeddedServer
 
-ROOM = 3 * 2**30  # of the disk that is filled
+ROOM = 3 * 2**30  # of the server's disk, where it may have one of its own, to be filled
 LEFT = 2**21  # what is left of it when it is full
 PATIENCE = 60.0
 QUICK = 3.0  # seconds
@@ -72,13 +72,6 @@ class Tally:
     def of(self, blow: str) -> int:
         """How many blows there were of a kind."""
         return sum(count for (_, kind), count in self.struck.items() if kind == blow)
-
-
-@contextmanager
-def server(*, with_small_disk: bool) -> Iterator[EmbeddedServer]:
-    """A server that loses nothing, on a disk of its own that can be full: where we may not mount one, on the usual one."""
-    with temporary_server(is_durable=True, room=ROOM if with_small_disk else None) as embedded:
-        yield embedded
 
 
 def may_mount() -> bool:

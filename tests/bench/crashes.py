@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.clocks import this_hour
-from tests.crashes import Day, differences, may_mount, server
+from tests.crashes import ROOM, Day, differences, may_mount
 from tests.local_exchange import local_exchange
+from tests.servers import temporary_server
 
 KILLS = 200
 HOUR = timedelta(hours=1)
@@ -27,7 +28,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         local_exchange() as exchange,
-        server(with_small_disk=with_small_disk) as embedded,
+        temporary_server(is_durable=True, room=ROOM if with_small_disk else None) as embedded,
     ):
         os.environ["TITAN_CCXT_BINANCE"] = exchange.ccxt_options()
         day = Day(embedded, exchange, Path(folder), DATABASE)

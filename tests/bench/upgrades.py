@@ -16,8 +16,10 @@ DATABASE, FRESH = "bench_upgraded", "bench_fresh"
 
 def main() -> None:
     """Print what the upgrade from each state took, and what of it differs from a fresh build."""
+    earlier = states()
+    assert earlier, "the history of the repository is not here: git fetch --unshallow"
     with tempfile.TemporaryDirectory() as folder:
-        _compare(Path(folder), states())
+        _compare(Path(folder), earlier)
 
 
 def _compare(folder: Path, earlier: list[State]) -> None:

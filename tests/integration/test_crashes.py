@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crashes import Day, differences, may_mount, server
+from tests.crashes import ROOM, Day, differences, may_mount
 from tests.local_exchange import local_exchange
+from tests.servers import temporary_server
 
 QUICK = ("migrate", "load")
 
@@ -23,7 +24,8 @@ QUICK = ("migrate", "load")
 def test_quick_programs_struck_at_random_leave_what_they_leave_undisturbed(great_expectations: None, tmp_path: Path) -> None:
     has_disk = may_mount()
     blows = ["kill", "server", "connections", *(["disk"] if has_disk else [])]
-    with local_exchange() as exchange, server(with_small_disk=has_disk) as embedded:
+    room = ROOM if has_disk else None
+    with local_exchange() as exchange, temporary_server(is_durable=True, room=room) as embedded:
         day = Day(embedded, exchange, tmp_path, "titan_crashes")
         wanted = day.undisturbed(QUICK)
         assert (len(wanted["raw.ohlcv"]), len(wanted["raw.quarantine"])) == (1480, 6)
