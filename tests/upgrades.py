@@ -167,7 +167,7 @@ def contents(warehouse: Warehouse) -> dict[str, list[str]]:
     Instruments by their names: the number of one may be another where a load was killed that had drawn it.
     """
     config = warehouse.query("select relname from pg_class where relkind = 'r' and relnamespace = 'config'::regnamespace")
-    made = [relation for relation in warehouse.relations() if relation != AGING]
+    made = [relation for relation in warehouse.relations() if relation not in AGING]
     kept = {**dict.fromkeys([*made, *(f"config.{name}" for (name,) in config)], ""), **_KEPT}
     return {name: _rows(warehouse, name, without) for name, without in kept.items()}
 

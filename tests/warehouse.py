@@ -28,7 +28,7 @@ TEMPLATE = f"{DATABASE}_template"
 SMALL = f"{DATABASE}_small"
 LARGE = 20_000
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-AGING = "marts.market_summary"  # tells how old its newest bar is, by the clock
+AGING = ("marts.market_summary", "marts.data_health")  # tell how old the newest bar is, by the clock
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Timeframes of every kind, and few of each: the rest is the same code over other quantities (test_bars.py).
@@ -199,7 +199,7 @@ class Warehouse:
 
     def contents(self) -> dict[str, list[str]]:
         """Every row of every relation as text: floats print with every bit that they have. Large ones as one hash."""
-        return {relation: self._contents(relation) for relation in self.relations() if relation != AGING}
+        return {relation: self._contents(relation) for relation in self.relations() if relation not in AGING}
 
     def _contents(self, relation: str) -> list[str]:
         if relation.startswith("bars.rollup_") and relation != "bars.rollup_stored":

@@ -14,6 +14,7 @@ UNTIL = instant("2024-06-01")
 NARROW = {
     "market_summary": "select * from marts.market_summary",
     "ohlcv": "select * from marts.ohlcv where symbol = 'BTC/USDT' and timeframe = '1h' and closed_at > '2024-05-31'",
+    "deep_dive": "select symbol, last_price, rsi_14 from marts.deep_dive where timeframe = '1h'",
     "features": "select * from marts.features where symbol = 'BTC/USDT' and timeframe = '1h' and closed_at > '2024-05-31'",
 }
 ONE_SERIES = "select * from marts.ohlcv where symbol = 'BTC/USDT' and timeframe = '4h'"

@@ -51,6 +51,7 @@ class Found:
     told: subprocess.CompletedProcess[str]
     told_of_a_range: subprocess.CompletedProcess[str]
     told_of_nothing: subprocess.CompletedProcess[str]
+    health: list[tuple[object, ...]]
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,7 @@ def found(manifest: Any) -> Iterator[Found]:
         titan("reconcile", "--symbol", "spy"),
         titan("reconcile", "--since", "2024-01-08", "--until", "2024-01-12T22:00", "--json"),
         titan("reconcile", "--symbol", "NOPE"),
+        warehouse.query("select status, reconciled_count, differing_count, reconciled_at > now() from marts.data_health"),
     )
     warehouse.close()
 
@@ -94,6 +96,11 @@ def test_every_planted_bar_is_named_and_no_other(found: Found) -> None:
         ("wrong", "1W_ISO", WEEK, "bars.multi_day"),
         ("surplus", "1D", SURPLUS, "bars.daily"),
     ]
+
+
+def test_the_health_of_the_series_tells_what_was_found_of_all_of_it(found: Found) -> None:
+    """A range of it has been compared since, and nothing found there."""
+    assert found.health == [("differs", found.planted.compared, 4, False)]
 
 
 def test_a_wrong_bar_is_shown_by_what_differs_of_it(found: Found) -> None:

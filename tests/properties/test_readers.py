@@ -22,7 +22,8 @@ READERS = 20
 QUERIES = 100_000 if IS_LONG else 1_000  # at least, while everything is made anew twice at the same time
 HOURS = 2_000 if IS_LONG else 100
 
-MARTS = ["ohlcv", "features", "market_summary", "signal_feed", "strategy_leaderboard", "ohlcv_back_adjusted"]
+MARTS = ["ohlcv", "features", "market_summary", "signal_feed", "strategy_leaderboard", "ohlcv_back_adjusted",
+    "deep_dive", "correlation", "feature_outlier", "data_health"]  # fmt: skip
 TABLES = ["bars.candle", "bars.dim_instrument", "bars.dim_timeframe", "bars.gap", "features.bar_features", "bars.daily",
     "bars.multi_day", "bars.rollup_stored", "signals.fct_signals", "backtest.fill"]  # fmt: skip
 VIEWS = [*(f"marts.{mart}" for mart in MARTS), "bars.fct_bars", "features.fct_returns", "backtest.fct_strategy_trade"]

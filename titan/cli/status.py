@@ -173,7 +173,7 @@ def reconcile_command(
             progress=progress,
         )
     if as_json:
-        print(json.dumps(vars(done), default=str))
+        print(json.dumps({"compared": done.compared, "differing": done.differing}, default=str))
     else:
         for bar in done.differing:
             output.out.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,10 +27,15 @@ _STORED = ("rollup", "daily", "multi_day")
 
 @dataclass(frozen=True)
 class Reconciled:
-    """How many bars were compared, and the ones that differ: what is stored of each and what it should be."""
+    """How many bars of each instrument were compared and differ, and each that does: what is stored, what it should be."""
 
-    compared: int
+    compared_of: dict[int, int]
+    differing_of: Counter[int]
     differing: list[dict[str, Any]]
+
+    @property
+    def compared(self) -> int:
+        return sum(self.compared_of.values())
 
 
 @span("reconcile")
@@ -45,7 +51,8 @@ def reconcile(
 ) -> Reconciled:
     """Recompute the bars that lie whole in [since, until] and compare them with the stored ones. Changes none of them.
 
-    What comes of all bars there are is a row of ops.reconciliation.
+    What comes of all bars there are is a row of ops.reconciliation; of all bars of an instrument, its row of
+    ops.series_reconciliation.
 
     Bars that opened before a horizon of config.retention cannot be computed again and are left out.
 
@@ -77,9 +84,21 @@ def reconcile(
                 connection.execute(f"analyze again_{name}".encode())
         progress("comparing")
         done = _compare(connection, instruments, timeframe, since, until)
-    if not any((symbol, exchange, timeframe, since, until)):
-        _record(connection, done)
+    if not any((timeframe, since, until)):
+        _record_series(connection, done)
+        if not any((symbol, exchange)):
+            _record(connection, done)
     return done
+
+
+def _record_series(connection: Connection, done: Reconciled) -> None:
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ops.series_reconciliation (instrument_id, compared, differing) values (%s, %s, %s) "
+            "on conflict (instrument_id) do update set "
+            "reconciled_at = clock_timestamp(), compared = excluded.compared, differing = excluded.differing",
+            [(instrument, count, done.differing_of[instrument]) for instrument, count in done.compared_of.items()],
+        )
 
 
 def _record(connection: Connection, done: Reconciled) -> None:
@@ -164,17 +183,19 @@ def _compare(
         stored_row=_row("stored"),
         row_again=_row("again"),
     )
-    count = sql.SQL("select count(*) from ({}) as bar where {}").format(_bars("again_"), in_range)
+    count = sql.SQL("select instrument_id, count(*) from ({}) as bar where {} group by 1").format(_bars("again_"), in_range)
     parameters = {
         "instruments": instruments,
         "timeframe": timeframe,
         "since": since or "-infinity",
         "until": until or "infinity",
     }
-    compared: Any = connection.execute(count, parameters).fetchone()
+    compared: Any = connection.execute(count, parameters).fetchall()
     rows = records(connection, query, parameters)
     for row in rows:
         names = [name for name in _COMPARED if row["stored"][name] != row["recomputed"][name]]
         for side in ("stored", "recomputed"):
             row[side] = {name: row[side][name] for name in names}
-    return Reconciled(int(compared[0]), rows)
+    return Reconciled(
+        dict.fromkeys(instruments, 0) | dict(compared), Counter(row.pop("instrument_id") for row in rows), rows
+    )

@@ -38,14 +38,14 @@
   {% set features = [] %}
   {% for row in run_query("
     select
-      feature, expression, is_stored, family, array_to_string(shown_in, ',') as shown_in, kernel, params::text as params, window_bars,
+      feature, expression, is_stored, family, array_to_string(shown_in, ',') as shown_in, kernel, params::text as params, unit, window_bars,
       unstable_bars
     from features.dim_feature
     order by feature_number
   ").rows %}
     {% do features.append({
       'name': row['feature'], 'sql': row['expression'], 'is_stored': row['is_stored'], 'family': row['family'],
-      'views': row['shown_in'].split(','), 'kernel': row['kernel'], 'params': fromjson(row['params']),
+      'views': row['shown_in'].split(','), 'kernel': row['kernel'], 'params': fromjson(row['params']), 'unit': row['unit'],
       'window': row['window_bars'], 'unstable': row['unstable_bars']
     }) %}
   {% endfor %}

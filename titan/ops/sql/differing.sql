@@ -10,6 +10,7 @@ again as materialized (
 )
 
 select
+    instrument.instrument_id,
     instrument.exchange,
     instrument.symbol,
     coalesce(stored.timeframe, again.timeframe) as timeframe,
