@@ -19,7 +19,7 @@ from tests.servers import temporary_server
 from titan.core.settings import REPOSITORY
 from titan.server.migrate import migrate
 
-STATEMENTS = ("titan/server/sql", "titan/ops/sql", "titan/lab/sql", "ingest/sql", "expectations/sql")
+STATEMENTS = ("titan/server/sql", "titan/ops/sql", "titan/lab/sql", "titan/gateway/sql", "ingest/sql", "expectations/sql")
 
 # In a statement the columns have the names that an insert gives them, keywords are names like others, and a star is what
 # Python reads by its names; in a model each of these is a fault.

@@ -40,7 +40,8 @@ def commands() -> list[list[str]]:
     found += [["alert", name] for name in ("list", "rules", "ack", "silence", "test")]
     alone = ("backfill", "delete", "refresh", "build", "run", "poll", "watch", "status", "listings", "rename", "reconcile")
     found += [["audit", name] for name in ("list", "verify")]
-    alone += ("backup", "restore", "health", "trace")
+    found += [["key", name] for name in ("create", "list", "revoke")]
+    alone += ("backup", "restore", "health", "trace", "serve")
     return [*found, *([name] for name in alone)]
 
 

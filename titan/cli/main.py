@@ -21,6 +21,7 @@ from titan.cli import (
     quarantine,
     refresh,
     run,
+    serve,
     status,
     storage,
     strategy,
@@ -45,6 +46,7 @@ for name, group in {
     "strategy": strategy, "events": events, "universe": universe, "alert": alert, "audit": audit,
 }.items():  # fmt: skip
     app.add_typer(group.app, name=name)
+app.add_typer(serve.key_app, name="key")
 _COMMANDS: dict[str, Callable[..., None]] = {
     "backfill": backfill.backfill_command,
     "delete": load.delete_command,
@@ -61,6 +63,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run_command,
     "poll": run.poll_command,
     "watch": run.watch_command,
+    "serve": serve.serve_command,
 }
 for name, command in _COMMANDS.items():
     app.command(name)(command)

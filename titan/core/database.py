@@ -29,6 +29,14 @@ def _options() -> str:
     return f"{PREFERRED} {os.environ.get('PGOPTIONS', '')} {ours} {connection_options()}"
 
 
+def arguments(settings: Settings) -> dict[str, Any]:
+    """Which server, by psycopg's names."""
+    return {
+        "host": settings.host, "port": settings.port, "user": settings.user, "dbname": settings.database,
+        "connect_timeout": 10,
+    }  # fmt: skip
+
+
 def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Connection:
     """Open a connection in UTC.
 
@@ -37,11 +45,7 @@ def connect(settings: Settings | None = None, *, autocommit: bool = False) -> Co
     settings = settings or Settings.from_environment()
     try:
         connection = psycopg.connect(
-            host=settings.host,
-            port=settings.port,
-            user=settings.user,
-            dbname=settings.database,
-            connect_timeout=10,
+            **arguments(settings),
             application_name="titan",
             options=_options(),
             autocommit=autocommit,

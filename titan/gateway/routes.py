@@ -1,0 +1,338 @@
+"""The endpoints: what each is asked with, and which statement answers it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from prometheus_client import generate_latest
+
+from titan.gateway.answers import Answer, cursor_of, from_cursor
+from titan.gateway.problems import ProblemError
+from titan.gateway.service import Gateway, Visit
+from titan.gateway.stream import Listener
+
+MOST_ROWS = 10_000  # of a page
+MOST_SYMBOLS = 200  # of a heat map
+LONG_AGO, FOR_EVER = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+LAST = "\U0010ffff"  # after every name
+
+router = APIRouter(prefix="/v1")
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+def _visit(scope: str) -> Callable[[Request], Any]:
+    async def visit(request: Request) -> Visit:
+        return await _gateway(request).admit(request, scope)
+
+    return visit
+
+
+Market = Annotated[Visit, Depends(_visit("market"))]
+Research = Annotated[Visit, Depends(_visit("research"))]
+Operations = Annotated[Visit, Depends(_visit("operations"))]
+
+Exchange = Annotated[str | None, Query(description="The source, where several have the symbol.", examples=["binance"])]
+MarketType = Annotated[
+    Literal["spot", "perpetual", "future", "index"] | None, Query(description="The kind of market, likewise.")
+]
+Symbol = Annotated[str, Query(description="BASE/QUOTE, or a ticker; also a former name.", examples=["BTC/USDT"])]
+Timeframe = Annotated[str, Query(description="A timeframe of bars.dim_timeframe.", examples=["1h", "1D", "1W_ISO"])]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of a page.")]
+Cursor = Annotated[str | None, Query(description="`next` of the page before, as it is.", max_length=500)]
+
+
+def _page(found: Answer, limit: int, key: tuple[str, ...]) -> tuple[Answer, str | None]:
+    """The rows of a page, and where it ended if another one follows: a row more than asked for was read."""
+    following = None
+    if len(found.rows) > limit:
+        found.rows = found.rows[:limit]
+        last = found.records()[-1]
+        following = cursor_of([last[name] for name in key])
+    return found, following
+
+
+def _moment(value: datetime | None, otherwise: datetime) -> datetime:
+    if value is None:
+        return otherwise
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+@router.get("/symbols", summary="Instruments that have candles, and every name that each went by")
+async def symbols(visit: Market) -> Response:
+    """One row per instrument: exchange, market type, symbol, timeframe of its candles, former symbols."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        return await gateway.answers.ask("symbols", {}), None
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/summary/{symbol:path}", summary="Where the price of an instrument stands")
+async def summary(visit: Market, symbol: str, exchange: Exchange = None, market: MarketType = None) -> Response:
+    """`marts.market_summary` of one instrument: last price and when its candle closed, changes of 1, 7 and 30 days, gaps."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        instrument = await gateway.names.instrument(symbol, exchange, market)
+        found = await gateway.answers.ask("summary", {"instrument_id": instrument["instrument_id"]})
+        return _one(found, symbol).without("last_candle_age"), None  # the client has a clock
+
+    return await gateway.answer(visit, ask, is_single=True)
+
+
+@router.get("/deep-dive/{symbol:path}", summary="A series beside its trailing year")
+async def deep_dive(
+    visit: Market, symbol: str, timeframe: Timeframe = "1D", exchange: Exchange = None, market: MarketType = None
+) -> Response:
+    """`marts.deep_dive`: RSI, MACD, volatility, bands and squeeze, ATR, distance from the year's high, of the last bar."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        instrument = await gateway.names.instrument(symbol, exchange, market)
+        wanted = await gateway.names.timeframe(timeframe, with_features=True)
+        found = await gateway.answers.ask("deep_dive", {"instrument_id": instrument["instrument_id"], "timeframe": wanted})
+        return _one(found, f"{symbol} {wanted}"), None
+
+    return await gateway.answer(visit, ask, is_single=True)
+
+
+def _one(found: Answer, what: str) -> Answer:
+    if not found.rows:
+        raise ProblemError(
+            404, "No bar yet", f"{what} has no finished bar", hint="/v1/data-health tells what there is of it; titan refresh"
+        )
+    return found
+
+
+@router.get("/ohlcv", summary="Bars of a series")
+async def ohlcv(
+    visit: Market,
+    symbol: Symbol,
+    timeframe: Timeframe = "1D",
+    since: Annotated[
+        datetime | None, Query(alias="from", description="Bars that close after it.", examples=["2024-01-01T00:00:00Z"])
+    ] = None,
+    until: Annotated[
+        datetime | None, Query(alias="to", description="Bars that close until it.", examples=["2024-02-01T00:00:00Z"])
+    ] = None,
+    limit: Limit = 1000,
+    cursor: Cursor = None,
+    exchange: Exchange = None,
+    market: MarketType = None,
+) -> Response:
+    """Bars, oldest first: from a moment on, in pages; without `from` the newest ones."""
+    gateway = _gateway(visit.request)
+    begin, end = _moment(since, LONG_AGO), _moment(until, FOR_EVER)
+    if begin >= end:
+        raise ProblemError(
+            422, "Bad range", f"from {begin.isoformat()} to {end.isoformat()} holds nothing", hint="from is before to"
+        )
+
+    async def ask() -> tuple[Answer, str | None]:
+        instrument = await gateway.names.instrument(symbol, exchange, market)
+        asked = {
+            "instrument_id": instrument["instrument_id"], "timeframe": await gateway.names.timeframe(timeframe),
+            "after": begin, "until": end, "limit": limit + 1,
+        }  # fmt: skip
+        if since is None and cursor is None:
+            return await gateway.answers.ask("ohlcv_newest", asked | {"limit": limit}), None
+        if cursor is not None:
+            (asked["after"],) = from_cursor(cursor, [datetime])
+        return _page(await gateway.answers.ask("ohlcv", asked), limit, ("closed_at",))
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/reports/correlation", summary="How the returns of several instruments went together")
+async def correlation(
+    visit: Market,
+    symbols: Annotated[
+        list[str] | None,
+        Query(
+            alias="symbol",
+            description="Each once; all instruments where none is named.",
+            examples=[["BTC/USDT", "ETH/USDT"]],
+        ),
+    ] = None,
+    timeframe: Timeframe = "1D",
+    exchange: Exchange = None,
+) -> Response:
+    """`marts.correlation`: each pair once, over the last 30, 90, 365 bars that closed together, and how many those were."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        chosen = await gateway.names.instruments(symbols or [], exchange)
+        if len(chosen) > MOST_SYMBOLS:
+            raise ProblemError(
+                422, "Too many instruments", f"{len(chosen)} of them make {len(chosen) * (len(chosen) + 1) // 2:,} pairs",
+                hint=f"name {MOST_SYMBOLS} at most with symbol=…, or one exchange",
+            )  # fmt: skip
+        asked = {
+            "instruments": [one["instrument_id"] for one in chosen],
+            "timeframe": await gateway.names.timeframe(timeframe, with_features=True),
+        }
+        return await gateway.answers.ask("correlation", asked), None
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/signals", summary="When signals said to enter or leave")
+async def signals(
+    visit: Research,
+    symbol: Annotated[str | None, Query(description="Only of this instrument.", examples=["BTC/USDT"])] = None,
+    timeframe: Annotated[str | None, Query(description="Only of signals over these bars.", examples=["1D"])] = None,
+    signal: Annotated[str | None, Query(description="Only this one, as in dim_signal.", max_length=200)] = None,
+    is_live: Annotated[bool, Query(description="Only those of an active strategy.")] = False,
+    since: Annotated[datetime | None, Query(alias="from", description="Only after it.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    exchange: Exchange = None,
+    market: MarketType = None,
+) -> Response:
+    """`marts.signal_feed`, newest first."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, str | None]:
+        before: list[Any] = [FOR_EVER, LAST, 2**31 - 1, LAST, LAST]
+        if cursor is not None:
+            before = from_cursor(cursor, [datetime, str, int, str, str])
+        asked: dict[str, Any] = {
+            "instrument_id": (await gateway.names.instrument(symbol, exchange, market))["instrument_id"] if symbol else None,
+            "timeframe": await gateway.names.timeframe(timeframe) if timeframe else None,
+            "signal": signal, "is_live": is_live, "after": _moment(since, LONG_AGO), "limit": limit + 1,
+        }  # fmt: skip
+        asked |= zip(
+            ("before", "before_signal", "before_instrument", "before_direction", "before_action"), before, strict=True
+        )
+        key = ("closed_at", "signal", "instrument_id", "direction", "action")
+        return _page(await gateway.answers.ask("signals", asked), limit, key)
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/leaderboard", summary="What each signal would have earned")
+async def leaderboard(
+    visit: Research,
+    scope: Annotated[
+        Literal["instrument", "portfolio"], Query(description="Each instrument by itself, or all in equal parts.")
+    ] = "instrument",
+    timeframe: Annotated[str | None, Query(description="Only of signals over these bars.", examples=["1D"])] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """`marts.strategy_leaderboard`, best first: with costs, beside the same without and buying and holding."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, str | None]:
+        after: list[Any] = ["", 0, "", 0]
+        if cursor is not None:
+            after = from_cursor(cursor, [str, int, str, int])
+        asked: dict[str, Any] = {
+            "scope": scope, "limit": limit + 1, "timeframe": await gateway.names.timeframe(timeframe) if timeframe else None,
+        }  # fmt: skip
+        asked |= zip(("after_timeframe", "after_rank", "after_signal", "after_instrument"), after, strict=True)
+        found = await gateway.answers.ask("leaderboard", asked)
+        return _page(found, limit, ("timeframe", "leader_rank", "signal", "instrument_id"))
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/data-health", summary="Whether the candles of each series can be relied on")
+async def data_health(
+    visit: Operations,
+    status: Annotated[
+        Literal["ok", "differs", "stale", "quarantine", "outage", "not_fetched"] | None, Query(description="Only these.")
+    ] = None,
+) -> Response:
+    """`marts.data_health`; ages are in seconds."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        return await gateway.answers.ask("data_health", {"status": status}), None
+
+    return await gateway.answer(visit, ask, is_aging=True)
+
+
+@router.get("/health/{probe}", summary="Whether the gateway lives, and the warehouse is ready")
+async def health(request: Request, probe: Literal["live", "startup", "ready"]) -> Response:
+    """What `titan health` says, in a word where a key is needed. `live` asks nobody: a restart brings no database back."""
+    if probe == "live":
+        return JSONResponse({"status": "ok"})
+    from titan.ops.health import health as look
+
+    found = await run_in_threadpool(look, probe)
+    told = {"status": found.status} if _gateway(request).options.needs_key else found.as_json()
+    return JSONResponse(told, 503 if found.status == "failing" else 200, {"Cache-Control": "no-store"})
+
+
+@router.get("/stream", summary="What becomes new, pushed", response_class=StreamingResponse)
+async def stream(
+    visit: Market,
+    topics: Annotated[
+        list[str] | None,
+        Query(
+            alias="topic", description="candles, features, signals, alerts; all where none is named.", examples=[["candles"]]
+        ),
+    ] = None,
+    symbols: Annotated[
+        list[str] | None, Query(alias="symbol", description="Only of these.", examples=[["BTC/USDT"]])
+    ] = None,
+    timeframes: Annotated[
+        list[str] | None, Query(alias="timeframe", description="Only of these.", examples=[["1h"]])
+    ] = None,
+) -> StreamingResponse:
+    """Server-sent events, as docs/events.md has them. Nothing is kept for who does not listen: after `hello`, `missed` and
+    `back` read anew.
+    """
+    shared = _gateway(visit.request).stream
+    if unknown := [topic for topic in topics or [] if shared.topics and topic not in shared.topics]:
+        raise ProblemError(
+            404, "No such topic", f"{unknown[0][:100]!r} is none", hint=f"there are {', '.join(shared.topics)}"
+        )
+    listener = Listener(
+        frozenset(topics or shared.topics), frozenset(one.upper() for one in symbols or []), frozenset(timeframes or [])
+    )
+
+    async def events() -> AsyncIterator[bytes]:
+        async for one in shared.listen(listener):
+            yield one
+
+    return StreamingResponse(
+        events(), media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+
+
+pages = APIRouter()
+
+
+@pages.get("/metrics", summary="Counters, for Prometheus", response_class=PlainTextResponse)
+async def metrics(visit: Operations) -> Response:
+    """The gateway's own, and what the warehouse measured last (ops.metric_now) as `titan_metric`."""
+    gateway = _gateway(visit.request)
+    _, rows = await gateway.pool.rows("metrics", {})
+    lines = ["# HELP titan_metric What the warehouse measured last (docs/operations.md).", "# TYPE titan_metric gauge"]
+    lines += [
+        f"titan_metric{{metric={json.dumps(metric)},subject={json.dumps(subject or '')}}} {value} {int(measured_at * 1000)}"
+        for metric, subject, value, measured_at in rows
+    ]
+    text = generate_latest(gateway.registry).decode() + "\n".join(lines) + "\n"
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@pages.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """What there is, in words: the page needs nothing from elsewhere."""
+    from titan.gateway.reference import page
+
+    return HTMLResponse(page(request.app.openapi()))
