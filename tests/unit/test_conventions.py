@@ -10,6 +10,7 @@ import pytest
 
 from expectations import PREDICATES
 from tests.warehouse import Warehouse
+from titan.core.settings import REPOSITORY
 from titan.core.timeframes import TIMEFRAMES
 from titan.lab import metrics
 from titan.lab.program import compile_inline
@@ -101,6 +102,17 @@ def test_every_mart_enforces_its_contract_and_has_a_unit_test(models: dict[str, 
         if model.schema == "marts":
             assert model.config.contract.enforced, name
             assert name in tested, name
+
+
+def test_every_model_has_an_owner_and_every_consumer_says_what_it_reads(models: dict[str, Any], manifest: Any) -> None:
+    """What the gateway's statements read is what its exposure depends on."""
+    groups = {group.name for group in manifest.groups.values()}
+    assert [name for name, model in models.items() if model.group not in groups] == []
+    (gateway,) = (one for one in manifest.exposures.values() if one.name == "gateway")
+    built = {f"{model.schema}.{model.alias}": model.unique_id for model in models.values()}
+    texts = "".join(path.read_text() for path in (REPOSITORY / "titan/gateway/sql").glob("*.sql"))
+    read = {built[name] for name in re.findall(r"(?:from|join) (\w+\.\w+)", texts) if name in built}
+    assert read == set(gateway.depends_on.nodes)
 
 
 def test_models_are_short(models: dict[str, Any]) -> None:
