@@ -45,6 +45,11 @@ class Client:
         return int(head.split()[1]), body, time.perf_counter() - begun
 
 
+def spelling(name: str, number: int) -> str:
+    """The same name in small and capital letters: another request, to which there is no answer yet."""
+    return "".join(letter.upper() if number >> at & 1 else letter.lower() for at, letter in enumerate(name))
+
+
 def told(what: str, seconds: list[float]) -> None:
     """Print percentiles, in milliseconds."""
     cuts = statistics.quantiles(seconds, n=100)
@@ -119,6 +124,10 @@ def main() -> None:
     assert process.stdout
     address = process.stdout.readline().strip()
     symbols = [symbol for (symbol,) in warehouse.query("select symbol from bars.dim_instrument order by 1")]
+
+    def spelt(turn: int) -> str:
+        return spelling(symbols[turn % SYMBOLS], turn // SYMBOLS)
+
     print(f"{SYMBOLS} symbols, {SYMBOLS * BARS:,} candles of an hour; one client after the other:")
     same = "/v1/deep-dive/BTC/USD"
     told("a deep dive, from memory", asyncio.run(one_by_one(address, lambda turn: same, 2000)))
@@ -126,20 +135,18 @@ def main() -> None:
         fresh = asyncio.run(
             one_by_one(
                 address,
-                lambda turn, timeframe=timeframe: f"/v1/deep-dive/{symbols[turn % SYMBOLS]}?timeframe={timeframe}&n={turn}",
+                lambda turn, timeframe=timeframe: f"/v1/deep-dive/{spelt(turn)}?timeframe={timeframe}",  # type: ignore[misc]
                 200,
             )
         )
         told(f"a deep dive by {timeframe}, computed", fresh)
     told(
         "a thousand bars, computed",
-        asyncio.run(
-            one_by_one(address, lambda turn: f"/v1/ohlcv?symbol={symbols[turn % SYMBOLS]}&timeframe=1h&n={turn}", 200)
-        ),
+        asyncio.run(one_by_one(address, lambda turn: f"/v1/ohlcv?symbol={spelt(turn)}&timeframe=1h", 200)),
     )
     told(
         "a heat map of 20 by days, computed",
-        asyncio.run(one_by_one(address, lambda turn: f"/v1/reports/correlation?n={turn}", 50)),
+        asyncio.run(one_by_one(address, lambda turn: f"/v1/reports/correlation?exchange={spelling('synthetic', turn)}", 50)),
     )
 
     paths = [f"/v1/summary/{symbol}" for symbol in symbols] + [f"/v1/deep-dive/{symbol}" for symbol in symbols]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingest.deletion import delete
 from tests.commands import TITAN, titan
 from tests.warehouse import DATABASE, Row, Warehouse, instant, make_batch, separate_warehouse, use_database
 from titan.core.database import arguments
@@ -233,16 +234,69 @@ def test_an_answer_holds_until_its_inputs_change(client: httpx.Client, served: W
 
 def test_the_number_of_the_feed_never_goes_back(warehouse: Warehouse) -> None:
     """ops.change forgets what everybody has read; what answers were made of must not look like something earlier."""
-    seen = [warehouse.value("select seq from ops.head")]
+    seen = [warehouse.value("select split_part(data_version, '.', 1)::bigint from ops.data_version")]
     for turn in range(3):
         warehouse.load(make_batch([Row(FIRST + timedelta(hours=turn), 1 + turn)]))
-        seen.append(warehouse.value("select seq from ops.head"))
+        seen.append(warehouse.value("select split_part(data_version, '.', 1)::bigint from ops.data_version"))
         warehouse.refresh()
-        seen.append(warehouse.value("select seq from ops.head"))
+        seen.append(warehouse.value("select split_part(data_version, '.', 1)::bigint from ops.data_version"))
         warehouse.query("select ops.prune_changes()")
-        assert warehouse.value("select seq from ops.head") == seen[-1]
-        assert warehouse.value("select seq >= coalesce((select max(seq) from ops.change), 0) from ops.head")
+        assert warehouse.value("select split_part(data_version, '.', 1)::bigint from ops.data_version") == seen[-1]
     assert seen == sorted(set(seen))
+
+
+def test_as_of_is_what_was_known_then_or_a_refusal(warehouse: Warehouse) -> None:
+    """Beside a warehouse that has nothing but what had been loaded by then."""
+
+    def loaded(first: int, last: int, symbol: str, price: float) -> datetime:
+        some = [Row(FIRST + timedelta(hours=at), price + at % 7, symbol) for at in range(first, last)]
+        warehouse.load(make_batch(some, exchange="one", observed=(FIRST, FIRST + timedelta(hours=last))))
+        warehouse.refresh()
+        time.sleep(0.05)
+        moment: datetime = warehouse.value("select clock_timestamp()")
+        time.sleep(0.05)
+        return moment
+
+    paths = [
+        "/v1/summary/BTC/USDT", "/v1/deep-dive/BTC/USDT?timeframe=4h", "/v1/ohlcv?symbol=BTC/USDT&timeframe=1D",
+        "/v1/ohlcv?symbol=BTC/USDT&timeframe=1h&from=2024-01-20&limit=5", "/v1/reports/correlation?timeframe=1h",
+        "/v1/signals?symbol=BTC/USDT",
+    ]  # fmt: skip
+    before = warehouse.value("select clock_timestamp()")
+    loaded(0, 500, "ETH/USDT", 10)
+    then = loaded(0, 500, "BTC/USDT", 100)
+    with gateway() as client:
+
+        def asked(path: str, moment: datetime) -> httpx.Response:
+            return client.get(f"{path}{'&' if '?' in path else '?'}as_of={quote(moment.isoformat())}")
+
+        now = {path: client.get(path).json()["data"] for path in paths}
+        assert all(now.values())
+        loaded(500, 700, "BTC/USDT", 300)
+        later = loaded(500, 700, "ETH/USDT", 11)
+        changed = [path for path in paths if client.get(path).json()["data"] != now[path]]
+        assert len(changed) >= 4
+        for path in paths:
+            response = asked(path, then)
+            assert (response.status_code, response.json().get("data")) == (200, now[path]), (path, response.text)
+            assert datetime.fromisoformat(response.json()["as_of"]) == then
+            assert asked(path, before).json()["title"] == "Nothing was known then"
+            assert asked(path, then + timedelta(days=9999)).json()["title"] == "Bad moment"
+
+        # A candle of then is another today, one is gone, bars are made otherwise: refused, each by its name.
+        warehouse.load(make_batch([Row(FIRST + timedelta(hours=50), 1e6, "BTC/USDT")], exchange="one"))
+        warehouse.refresh()
+        for path in paths:
+            response = asked(path, then)
+            assert (response.status_code, response.json()["title"]) == (409, "Another today"), path
+            assert "2024-01-03T03:00" in response.json()["detail"]
+        assert asked(paths[0], later).status_code == 409
+        assert asked("/v1/summary/ETH/USDT", then).status_code == 200
+        delete(warehouse.connection, exchange="one", symbol="ETH/USDT", from_at=FIRST + timedelta(hours=650))
+        assert asked("/v1/summary/ETH/USDT", then).status_code == 200  # what is gone was not known yet
+        assert asked("/v1/summary/ETH/USDT", later).json()["title"] == "Another today"
+        warehouse.query("update config.timeframe set compute_features = false where timeframe = '2h'")
+        assert asked("/v1/summary/ETH/USDT", then).json()["title"] == "Configured otherwise since"
 
 
 # --- what cannot be answered -----------------------------------------------------------------------------------------------
@@ -266,7 +320,9 @@ def test_what_is_not_there_is_told_with_what_is_near(client: httpx.Client) -> No
     assert problem(client, "/v1/ohlcv", 422, symbol="BTC/USDT", **{"from": "yesterday"})["faults"][0]["parameter"] == "from"
     assert problem(client, "/v1/nothing", 404)["hint"] == "/docs lists what there is"
     assert client.post("/v1/symbols").status_code == 405
-    for path in ("/v1/ohlcv?symbol=BTC/USDT&from=2024-01-01", "/v1/signals?x=", "/v1/leaderboard?x="):
+    assert "is it from?" in problem(client, "/v1/ohlcv", 422, symbol="BTC/USDT", form="2024-01-01")["hint"]
+    assert problem(client, "/v1/leaderboard", 422, as_of="2024-01-01")["title"] == "Of now alone"
+    for path in ("/v1/ohlcv?symbol=BTC/USDT&from=2024-01-01", "/v1/signals?limit=5", "/v1/leaderboard?limit=5"):
         for cursor in ("x", "!!", "bnVsbA", "WyIxIl0", "WyJhIiwxLCJiIiwiYyIsMV0"):
             assert client.get(f"{path}&cursor={cursor}").status_code == 422, (path, cursor)
 
@@ -409,7 +465,10 @@ def test_it_lives_through_lost_connections(client: httpx.Client, served: Warehou
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'titan serve%' "
             "and datname = current_database()"
         )
-        assert client.get("/v1/symbols", params={"again": str(time.monotonic())}).status_code == 200
+        served.query(
+            "insert into raw.load_batch (source, origin, started_at) values ('test', 'test', now())"
+        )  # nothing holds
+        assert client.get("/v1/symbols").status_code == 200
 
 
 def test_what_it_counts_is_there_for_prometheus(client: httpx.Client, served: Warehouse) -> None:

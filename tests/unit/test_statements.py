@@ -34,14 +34,14 @@ def test_every_statement_has_a_file_and_every_file_a_use() -> None:
         and isinstance(node.args[1], ast.Constant)
     }
     asked = {  # by the gateway, whose every answer is one
-        ("titan.gateway.sql", str(node.args[0].value))
+        ("titan.gateway.sql", str(argument.value))
         for path, tree in modules()
         for node in ast.walk(tree)
         if path.parent.name == "gateway"
         and isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("ask", "rows")
-        and isinstance(node.args[0], ast.Constant)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("ask", "rows", "ask_as_of")
+        for argument in node.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
     }
     there = {(".".join(path.relative_to(REPOSITORY).parent.parts), path.stem) for path in lint_sql.statements()}
     report = {

@@ -78,9 +78,9 @@ class Answers:
         self._under_way: dict[str, asyncio.Lock] = {}
         self.hits = self.misses = 0
 
-    async def ask(self, name: str, parameters: Mapping[str, Any]) -> Answer:
+    async def ask(self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None) -> Answer:
         """The answer of a statement of titan/gateway/sql, whose first columns are data_version, as_of and is_row."""
-        columns, rows = await self.pool.rows(name, parameters)
+        columns, rows = await self.pool.rows(name, parameters, as_of)
         named = [(one.name, _kind(one.type_code)) for one in columns]
         told = [row[3:] for row in rows if row[2]]
         return Answer(rows[0][0], rows[0][1], named[3:], told)

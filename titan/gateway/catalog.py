@@ -52,7 +52,7 @@ class Names:
         """Each symbol's instrument, or every instrument where none is named."""
         if symbols:
             return [await self.instrument(symbol, exchange, None) for symbol in dict.fromkeys(symbols)]
-        return [one for one in (await self._now()).instruments if exchange in (None, one["exchange"])]
+        return [one for one in (await self._now()).instruments if (exchange or one["exchange"]).lower() == one["exchange"]]
 
     async def timeframe(self, name: str, *, with_features: bool = False) -> str:
         """A timeframe by its name."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -21,6 +23,17 @@ READER = (
     f"-c role=titan_reader -c default_transaction_read_only=on -c statement_timeout={STATEMENT_TIMEOUT}s "
     "-c timezone=UTC -c jit=off"
 )
+
+
+@asynccontextmanager
+async def _asking_about(connection: psycopg.AsyncConnection[Any], moment: datetime | None) -> AsyncIterator[None]:
+    """Let the marts that tell of now tell of a moment, until the block ends."""
+    if moment is None:
+        yield
+    else:
+        async with connection.transaction():
+            await connection.execute("select set_config('titan.as_of', %s, true)", (moment.isoformat(),))
+            yield
 
 
 @cache
@@ -52,15 +65,17 @@ class Pool:
         options = {**arguments(self.settings), "options": READER, "application_name": "titan serve, stream"}
         return await psycopg.AsyncConnection.connect(**options, autocommit=True)
 
-    async def rows(self, name: str, parameters: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-        """The columns and rows of a statement of titan/gateway/sql.
+    async def rows(
+        self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None
+    ) -> tuple[list[Any], list[Any]]:
+        """The columns and rows of a statement of titan/gateway/sql; marts that tell of now tell of `as_of` instead.
 
         Raises ProblemError where the server is away, has no warehouse or takes too long. A statement that a connection's end
         befell is tried once more: it only reads. So is one whose view was redefined since it was prepared.
         """
         for is_last in (False, True):
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.connection() as connection, _asking_about(connection, as_of):
                     cursor = connection.cursor(row_factory=tuple_row)
                     await cursor.execute(_text(name), parameters, prepare=False if is_last else None, binary=True)
                     found = list(cursor.description or ()), await cursor.fetchall()

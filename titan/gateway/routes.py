@@ -13,7 +13,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Str
 from prometheus_client import generate_latest
 
 from titan.gateway.answers import Answer, cursor_of, from_cursor
-from titan.gateway.problems import ProblemError
+from titan.gateway.knowledge import ask_as_of
+from titan.gateway.problems import ProblemError, nearest
 from titan.gateway.service import Gateway, Visit
 from titan.gateway.stream import Listener
 
@@ -32,9 +33,29 @@ def _gateway(request: Request) -> Gateway:
 
 def _visit(scope: str) -> Callable[[Request], Any]:
     async def visit(request: Request) -> Visit:
+        _refuse_unknown(request)
         return await _gateway(request).admit(request, scope)
 
     return visit
+
+
+def _refuse_unknown(request: Request) -> None:
+    """A parameter that is misspelt would be ignored, and the answer be to another question."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name == "as_of" and name not in known:
+            raise ProblemError(
+                422,
+                "Of now alone",
+                "what this tells was not kept as of then",
+                hint="leave as_of out; a frozen backtest was kept",
+            )
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"is it {' or '.join(near)}?" if near else f"there are {', '.join(known)}" if known else "there are none"
+            raise ProblemError(
+                422, "No such parameter", f"{name[:100]!r} is none of this endpoint's", hint=hint, nearest=near
+            )
 
 
 Market = Annotated[Visit, Depends(_visit("market"))]
@@ -51,6 +72,15 @@ Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of a page.")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before, as it is.", max_length=500)]
 
 
+AsOf = Annotated[
+    datetime | None,
+    Query(
+        description="Answer from what was known then; refused where that is another today.",
+        examples=["2024-06-01T12:00:00Z"],
+    ),
+]
+
+
 def _page(found: Answer, limit: int, key: tuple[str, ...]) -> tuple[Answer, str | None]:
     """The rows of a page, and where it ended if another one follows: a row more than asked for was read."""
     following = None
@@ -59,6 +89,16 @@ def _page(found: Answer, limit: int, key: tuple[str, ...]) -> tuple[Answer, str 
         last = found.records()[-1]
         following = cursor_of([last[name] for name in key])
     return found, following
+
+
+def _then(as_of: datetime | None) -> datetime | None:
+    """The moment that was asked about. Raises ProblemError for one that has not come."""
+    if as_of is None:
+        return None
+    moment = _moment(as_of, FOR_EVER)
+    if moment > datetime.now(UTC):
+        raise ProblemError(422, "Bad moment", f"{moment.isoformat()} has not come", hint="leave as_of out to ask about now")
+    return moment
 
 
 def _moment(value: datetime | None, otherwise: datetime) -> datetime:
@@ -79,13 +119,16 @@ async def symbols(visit: Market) -> Response:
 
 
 @router.get("/summary/{symbol:path}", summary="Where the price of an instrument stands")
-async def summary(visit: Market, symbol: str, exchange: Exchange = None, market: MarketType = None) -> Response:
+async def summary(
+    visit: Market, symbol: str, exchange: Exchange = None, market: MarketType = None, as_of: AsOf = None
+) -> Response:
     """`marts.market_summary` of one instrument: last price and when its candle closed, changes of 1, 7 and 30 days, gaps."""
     gateway = _gateway(visit.request)
 
     async def ask() -> tuple[Answer, None]:
         instrument = await gateway.names.instrument(symbol, exchange, market)
-        found = await gateway.answers.ask("summary", {"instrument_id": instrument["instrument_id"]})
+        number = instrument["instrument_id"]
+        found = await ask_as_of(gateway.answers, _then(as_of), [number], "summary", {"instrument_id": number})
         return _one(found, symbol).without("last_candle_age"), None  # the client has a clock
 
     return await gateway.answer(visit, ask, is_single=True)
@@ -93,7 +136,12 @@ async def summary(visit: Market, symbol: str, exchange: Exchange = None, market:
 
 @router.get("/deep-dive/{symbol:path}", summary="A series beside its trailing year")
 async def deep_dive(
-    visit: Market, symbol: str, timeframe: Timeframe = "1D", exchange: Exchange = None, market: MarketType = None
+    visit: Market,
+    symbol: str,
+    timeframe: Timeframe = "1D",
+    exchange: Exchange = None,
+    market: MarketType = None,
+    as_of: AsOf = None,
 ) -> Response:
     """`marts.deep_dive`: RSI, MACD, volatility, bands and squeeze, ATR, distance from the year's high, of the last bar."""
     gateway = _gateway(visit.request)
@@ -101,7 +149,8 @@ async def deep_dive(
     async def ask() -> tuple[Answer, None]:
         instrument = await gateway.names.instrument(symbol, exchange, market)
         wanted = await gateway.names.timeframe(timeframe, with_features=True)
-        found = await gateway.answers.ask("deep_dive", {"instrument_id": instrument["instrument_id"], "timeframe": wanted})
+        asked = {"instrument_id": instrument["instrument_id"], "timeframe": wanted}
+        found = await ask_as_of(gateway.answers, _then(as_of), [instrument["instrument_id"]], "deep_dive", asked)
         return _one(found, f"{symbol} {wanted}"), None
 
     return await gateway.answer(visit, ask, is_single=True)
@@ -130,6 +179,7 @@ async def ohlcv(
     cursor: Cursor = None,
     exchange: Exchange = None,
     market: MarketType = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Bars, oldest first: from a moment on, in pages; without `from` the newest ones."""
     gateway = _gateway(visit.request)
@@ -145,11 +195,13 @@ async def ohlcv(
             "instrument_id": instrument["instrument_id"], "timeframe": await gateway.names.timeframe(timeframe),
             "after": begin, "until": end, "limit": limit + 1,
         }  # fmt: skip
+        known = [instrument["instrument_id"]]
         if since is None and cursor is None:
-            return await gateway.answers.ask("ohlcv_newest", asked | {"limit": limit}), None
+            asked["limit"] = limit
+            return await ask_as_of(gateway.answers, _then(as_of), known, "ohlcv_newest", asked), None
         if cursor is not None:
             (asked["after"],) = from_cursor(cursor, [datetime])
-        return _page(await gateway.answers.ask("ohlcv", asked), limit, ("closed_at",))
+        return _page(await ask_as_of(gateway.answers, _then(as_of), known, "ohlcv", asked), limit, ("closed_at",))
 
     return await gateway.answer(visit, ask)
 
@@ -167,6 +219,7 @@ async def correlation(
     ] = None,
     timeframe: Timeframe = "1D",
     exchange: Exchange = None,
+    as_of: AsOf = None,
 ) -> Response:
     """`marts.correlation`: each pair once, over the last 30, 90, 365 bars that closed together, and how many those were."""
     gateway = _gateway(visit.request)
@@ -178,11 +231,9 @@ async def correlation(
                 422, "Too many instruments", f"{len(chosen)} of them make {len(chosen) * (len(chosen) + 1) // 2:,} pairs",
                 hint=f"name {MOST_SYMBOLS} at most with symbol=…, or one exchange",
             )  # fmt: skip
-        asked = {
-            "instruments": [one["instrument_id"] for one in chosen],
-            "timeframe": await gateway.names.timeframe(timeframe, with_features=True),
-        }
-        return await gateway.answers.ask("correlation", asked), None
+        numbers: list[int] = [one["instrument_id"] for one in chosen]
+        asked = {"instruments": numbers, "timeframe": await gateway.names.timeframe(timeframe, with_features=True)}
+        return await ask_as_of(gateway.answers, _then(as_of), numbers, "correlation", asked), None
 
     return await gateway.answer(visit, ask)
 
@@ -199,6 +250,7 @@ async def signals(
     cursor: Cursor = None,
     exchange: Exchange = None,
     market: MarketType = None,
+    as_of: AsOf = None,
 ) -> Response:
     """`marts.signal_feed`, newest first."""
     gateway = _gateway(visit.request)
@@ -216,7 +268,12 @@ async def signals(
             ("before", "before_signal", "before_instrument", "before_direction", "before_action"), before, strict=True
         )
         key = ("closed_at", "signal", "instrument_id", "direction", "action")
-        return _page(await gateway.answers.ask("signals", asked), limit, key)
+        if as_of is not None and not symbol:
+            raise ProblemError(
+                422, "Of which symbol?", "as_of needs a symbol here", hint="what was known is looked up for it"
+            )
+        found = await ask_as_of(gateway.answers, _then(as_of), [asked["instrument_id"]], "signals", asked)
+        return _page(found, limit, key)
 
     return await gateway.answer(visit, ask)
 

@@ -1,5 +1,6 @@
 {#-
-  SQL: one row per instrument and timeframe with features, from when to when its newest bars closed, so many of them. Index reads of the
+  SQL: one row per instrument and timeframe with features, from when to when its newest bars closed, so many of them, as of now or of
+  the moment that the session asks about. Index reads of the
   table itself, one series at a time: a view that joins is sorted whole before its last row is known. Asks for `instrument` above it.
 -#}
 {% macro newest_bars(bars=1) -%}
@@ -23,6 +24,7 @@ cross join
             where
                 bar_features.instrument_id = instrument.instrument_id
                 and bar_features.timeframe = timeframe.timeframe
+                and bar_features.closed_at <= {{ as_of() }}
             order by bar_features.closed_at desc
             limit {{ bars }}
         ) as newest_bar

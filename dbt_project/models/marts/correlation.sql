@@ -31,6 +31,7 @@ recent as not materialized (
                 features.instrument_id = series.instrument_id
                 and features.timeframe = series.timeframe
                 and features.closed_at >= series.first_closed_at
+                and features.closed_at <= series.closed_at
         ) as newest
 ),
 

@@ -23,7 +23,10 @@ last_bar as (
             bars.close,
             bars.closed_at
         from bars
-        where bars.instrument_id = instrument.instrument_id and bars.timeframe = instrument.base_timeframe
+        where
+            bars.instrument_id = instrument.instrument_id
+            and bars.timeframe = instrument.base_timeframe
+            and bars.closed_at <= {{ as_of() }}
         order by bars.closed_at desc
         limit 1
     ) as latest
@@ -86,7 +89,7 @@ gap_count as (
         on
             gap.instrument_id = instrument.instrument_id
             and gap.timeframe = instrument.base_timeframe
-    where gap.gap_kind <> 'outside_session'
+    where gap.gap_kind <> 'outside_session' and gap.closed_at <= {{ as_of() }}
     group by gap.instrument_id
 )
 

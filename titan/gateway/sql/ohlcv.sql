@@ -25,6 +25,7 @@ left join
             and bar.timeframe = %(timeframe)s
             and bar.closed_at > %(after)s
             and bar.closed_at <= %(until)s
+            and bar.closed_at <= coalesce(nullif(current_setting('titan.as_of', true), '')::timestamptz, 'infinity')
         order by bar.closed_at
         limit %(limit)s
     ) as answer

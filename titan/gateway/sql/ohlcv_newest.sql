@@ -24,6 +24,7 @@ left join
             bar.instrument_id = %(instrument_id)s
             and bar.timeframe = %(timeframe)s
             and bar.closed_at <= %(until)s
+            and bar.closed_at <= coalesce(nullif(current_setting('titan.as_of', true), '')::timestamptz, 'infinity')
         order by bar.closed_at desc
         limit %(limit)s
     ) as answer

@@ -29,6 +29,7 @@ left join
             and event.signal = coalesce(%(signal)s, event.signal)
             and (event.is_live or not %(is_live)s)
             and event.closed_at > %(after)s
+            and event.closed_at <= coalesce(nullif(current_setting('titan.as_of', true), '')::timestamptz, 'infinity')
             and (event.closed_at, event.signal, event.instrument_id, event.direction, event.action)
             < (%(before)s, %(before_signal)s, %(before_instrument)s, %(before_direction)s, %(before_action)s)
         order by
