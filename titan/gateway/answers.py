@@ -10,7 +10,8 @@ import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,7 +76,7 @@ class Answers:
         self.pool = pool
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._size = 0
-        self._under_way: dict[str, asyncio.Lock] = {}
+        self._under_way: dict[str, tuple[asyncio.Lock, int]] = {}  # and how many have it or wait for it
         self.hits = self.misses = 0
 
     async def ask(self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None) -> Answer:
@@ -94,15 +95,19 @@ class Answers:
             return found
         return None
 
-    def lock(self, request: Request) -> asyncio.Lock:
+    @asynccontextmanager
+    async def alone(self, request: Request) -> AsyncIterator[None]:
         """One request computes, the same ones beside it wait for what it finds."""
-        return self._under_way.setdefault(_key(request), asyncio.Lock())
-
-    def unlock(self, request: Request) -> None:
-        """Forget the lock where nobody waits for it."""
         key = _key(request)
-        if key in self._under_way and not self._under_way[key].locked():
-            del self._under_way[key]
+        lock, waiting = self._under_way.get(key, (asyncio.Lock(), 0))
+        self._under_way[key] = lock, waiting + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._under_way.pop(key)
+            if waiting > 1:
+                self._under_way[key] = lock, waiting - 1
 
     def keep(self, request: Request, kept: Kept) -> None:
         """Remember an answer, and forget the oldest ones for it."""

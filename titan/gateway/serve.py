@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import psycopg
 
@@ -79,11 +80,17 @@ def serve(
 
     # A page of somebody else's, whose name was made to lead here, is not to read for its visitor what needs no key.
     hosts = names or (["localhost", "127.0.0.1", "[::1]", host] if is_local else ["*"])
+    app = create_app(Options(settings, needs_key=needs_key, hosts=hosts, connections=connections))
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.gateway.stream.end()  # or it would wait for who listens
+            super().handle_exit(sig, frame)
+
     with listen(host, port) as listening:
         config = uvicorn.Config(
-            create_app(Options(settings, needs_key=needs_key, hosts=hosts, connections=connections)),
-            log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3,
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3,
         )  # fmt: skip
         at = f"[{host}]" if ":" in host else host
         started(f"http://{at}:{listening.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])

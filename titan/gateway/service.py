@@ -121,14 +121,13 @@ class Gateway:
         request = visit.request
         if not is_aging and request.headers.get("if-none-match") == etag(request, visit.data_version):
             return Response(status_code=304, headers={"ETag": request.headers["if-none-match"]})
-        async with self.answers.lock(request):
+        async with self.answers.alone(request):
             kept = self.answers.find(request, visit.data_version)
             if kept is None:
                 self.answers.misses += 1
                 found, following = await ask()
                 kept = encode(request, found, is_single=is_single, is_aging=is_aging, next_cursor=following)
                 self.answers.keep(request, kept)
-        self.answers.unlock(request)
         return send(request, kept)
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger("titan.gateway")
 
 WAITING = 1_000  # messages that a client may be behind before it is told that it missed some
 HEARTBEAT = 15.0  # seconds of silence after which a client is told that we are there
-FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between attempts at a server that is away
+FIRST_WAIT, LONGEST_WAIT = 0.5, 4.0  # seconds between attempts at a server that is away
 
 
 @dataclass(eq=False)
@@ -70,10 +70,14 @@ class Stream:
         """Begin to listen."""
         self._task = asyncio.create_task(self._run())
 
+    def end(self) -> None:
+        """Let every client go: the gateway is being stopped. May be called by a signal."""
+        if self._task:
+            detail = {"detail": "the gateway is being stopped"}
+            self._task.get_loop().call_soon_threadsafe(self._tell_all, "end", detail)
+
     async def stop(self) -> None:
-        """Listen no longer, and let every client go."""
-        for listener in self._listeners:
-            listener.put("end", {"detail": "the gateway is being stopped"})
+        """Listen no longer."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
