@@ -116,7 +116,7 @@ def main() -> None:
     use_database(DATABASE)
     migrate()
     warehouse = Warehouse()
-    until = this_hour()
+    until = this_hour() - timedelta(days=3)  # what is loaded later has to be over
     warehouse.load(synthetic_batch(symbol_count=SYMBOLS, bar_count=BARS, timeframe="1h", until=until))
     warehouse.refresh()
     warehouse.query("vacuum analyze")
