@@ -52,7 +52,7 @@ TOGETHER = {
     "tests/integration/test_walk.py": "evidence",
     **{
         f"tests/integration/test_{name}.py": name
-        for name in ("adjustments", "backtest", "evidence", "execution", "reconcile")
+        for name in ("adjustments", "backtest", "evidence", "execution", "gateway", "reconcile", "what_is_served")
     },
 }
 

@@ -49,7 +49,7 @@ year_before as (
                     {%- for feature in enabled if feature.unit != 'flag' %}
                         ('{{ feature.name }}', features.{{ feature.name }}::double precision),
                     {%- endfor %}
-                    (null, null)
+                    (null::text, null::double precision)
                 ) as observation (feature, value)
             where
                 features.instrument_id = latest.instrument_id
