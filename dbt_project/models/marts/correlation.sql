@@ -11,7 +11,7 @@ series as (
     {{ newest_bars(windows | max) | indent(4) }}
 ),
 
--- Numbered from the last one back. Made once: a planner without statistics would make it again for each row that it is joined to.
+-- Numbered from the last one back. Made once: without statistics it would be made again for each row that it is joined to.
 recent as materialized (
     select
         series.instrument_id,
