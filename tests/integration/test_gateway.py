@@ -185,6 +185,36 @@ def test_pages_have_every_row_once(
     assert len(set(keys)) == len(keys)
 
 
+def test_portfolios_have_pages_although_they_have_no_instrument(client: httpx.Client, served: Warehouse) -> None:
+    served.query(  # a second portfolio, of bars of another timeframe
+        'insert into config.signal select (jsonb_populate_record(shipped, \'{"signal": "mine", "timeframe": "4h"}\')).* '
+        "from config.signal as shipped order by shipped.signal limit 1"
+    )
+    served.refresh()
+    first = client.get("/v1/leaderboard", params={"scope": "portfolio", "limit": 1})
+    second = client.get(first.links["next"]["url"])
+    assert second.status_code == 200, second.text
+    told = [*first.json()["data"], *second.json()["data"]]
+    wanted = served.query(
+        "select timeframe, leader_rank, signal from marts.strategy_leaderboard where scope = 'portfolio' "
+        "order by 1, 2, 3 limit 2"
+    )
+    assert [(one["timeframe"], one["leader_rank"], one["signal"]) for one in told] == wanted
+
+
+def test_a_warehouse_without_candles_has_answers_of_nothing(warehouse: Warehouse) -> None:
+    """And a symbol that it gets a second of is ambiguous at once."""
+    with gateway() as client:
+        for path in ("/v1/symbols", "/v1/signals", "/v1/leaderboard", "/v1/data-health", "/v1/reports/correlation"):
+            assert got(client, path) == [], path
+        problem(client, "/v1/summary/BTC/USDT", 404)
+        problem(client, "/v1/reports/correlation", 404, as_of="2024-01-01")
+        for exchange, status in (("one", 200), ("two", 409)):
+            warehouse.load(make_batch(rows({"BTC/USDT": 5}, 2), exchange=exchange))
+            warehouse.refresh()
+            assert client.get("/v1/summary/BTC/USDT").status_code == status
+
+
 def test_bars_come_in_three_forms_with_every_digit(client: httpx.Client, served: Warehouse) -> None:
     wanted = served.query(
         "select closed_at, close, volume from marts.ohlcv where symbol = 'BTC/USDT' and timeframe = '1h' "

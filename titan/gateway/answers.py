@@ -58,6 +58,34 @@ class Answer:
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
+@dataclass(frozen=True)
+class Visit:
+    """A request that may be answered: its form, what tells it from others, and what answers are made of now."""
+
+    request: Request
+    data_version: str
+    form: str
+    key: str
+
+    @classmethod
+    def of(cls, request: Request, data_version: str) -> Visit:
+        """Whatever order its parameters have. Raises ProblemError for a form that there is not."""
+        form = _form(request.headers.get("accept", "*/*"))
+        query = "&".join(f"{name}={value}" for name, value in sorted(request.query_params.multi_items()))
+        return cls(request, data_version, form, f"{request.url.path}?{query} {form}")
+
+    def etag(self, data_version: str, made_at: datetime | None = None) -> str:
+        """The tag of an answer: what it was made of, what was asked; of one that tells the hour, its minute as well."""
+        asked = hashlib.sha256(self.key.encode()).hexdigest()[:12]
+        minute = f"-{made_at:%Y%m%d%H%M}" if made_at else ""
+        return f'"{data_version}-{asked}{minute}"'
+
+    def has(self, tag: str) -> bool:
+        """Whether the client has that answer."""
+        sent = self.request.headers.get("if-none-match", "")
+        return tag in [one.strip().removeprefix("W/") for one in sent.split(",")]
+
+
 @dataclass
 class Kept:
     """An answer as it was sent."""
@@ -80,25 +108,24 @@ class Answers:
         self.hits = self.misses = 0
 
     async def ask(self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None) -> Answer:
-        """The answer of a statement of titan/gateway/sql, whose first columns are data_version, as_of and is_row."""
-        columns, rows = await self.pool.rows(name, parameters, as_of)
+        """The answer of a statement of titan/gateway/sql, framed by answer.sql: version, moment, place, then its columns."""
+        columns, rows = await self.pool.rows(name, parameters, as_of, is_framed=True)
         named = [(one.name, _kind(one.type_code)) for one in columns]
-        told = [row[3:] for row in rows if row[2]]
+        told = [row[3:] for row in rows if row[2] is not None]
         return Answer(rows[0][0], rows[0][1], named[3:], told)
 
-    def find(self, request: Request, data_version: str) -> Kept | None:
+    def find(self, visit: Visit) -> Kept | None:
         """What was answered to the same request, while it holds."""
-        found = self._kept.get(_key(request))
-        if found and found.data_version == data_version and time.monotonic() - found.made_at < LONGEST:
-            self._kept.move_to_end(_key(request))
+        found = self._kept.get(visit.key)
+        if found and found.data_version == visit.data_version and time.monotonic() - found.made_at < LONGEST:
+            self._kept.move_to_end(visit.key)
             self.hits += 1
             return found
         return None
 
     @asynccontextmanager
-    async def alone(self, request: Request) -> AsyncIterator[None]:
+    async def alone(self, key: str) -> AsyncIterator[None]:
         """One request computes, the same ones beside it wait for what it finds."""
-        key = _key(request)
         lock, waiting = self._under_way.get(key, (asyncio.Lock(), 0))
         self._under_way[key] = lock, waiting + 1
         try:
@@ -109,9 +136,8 @@ class Answers:
             if waiting > 1:
                 self._under_way[key] = lock, waiting - 1
 
-    def keep(self, request: Request, kept: Kept) -> None:
+    def keep(self, key: str, kept: Kept) -> None:
         """Remember an answer, and forget the oldest ones for it."""
-        key = _key(request)
         if key in self._kept:
             self._size -= len(self._kept.pop(key).body)
         self._kept[key] = kept
@@ -126,16 +152,10 @@ def _kind(code: int) -> str:
     return known.name if known and known.oid == code else "json"
 
 
-def _key(request: Request) -> str:
-    """A request, whatever order its parameters have."""
-    query = "&".join(f"{name}={value}" for name, value in sorted(request.query_params.multi_items()))
-    return f"{request.url.path}?{query} {wanted_type(request)}"
-
-
-def wanted_type(request: Request) -> str:
-    """Which of the three forms the Accept header asks for, by its order and weights; JSON where it does not say."""
+def _form(accept: str) -> str:
+    """Which of the three forms an Accept header asks for, by its order and weights."""
     wanted = []
-    for at, part in enumerate(request.headers.get("accept", "*/*").split(",")):
+    for at, part in enumerate(accept.split(",")):
         kind, *rest = (piece.strip().lower() for piece in part.split(";"))
         weights = [piece[2:] for piece in rest if piece.startswith("q=")]
         try:
@@ -152,41 +172,31 @@ def wanted_type(request: Request) -> str:
             return CSV
         if kind == ARROW:
             return ARROW
-    raise ProblemError(
-        406, "No such form", f"Accept: {request.headers['accept'][:200]}", hint=f"answers come as {JSON}, {CSV} and {ARROW}"
-    )
-
-
-def etag(request: Request, data_version: str, made_at: datetime | None = None) -> str:
-    """The tag of an answer: what it was made of, what was asked; of one that tells the hour, its minute as well."""
-    asked = hashlib.sha256(_key(request).encode()).hexdigest()[:12]
-    minute = f"-{made_at:%Y%m%d%H%M}" if made_at else ""
-    return f'"{data_version}-{asked}{minute}"'
+    raise ProblemError(406, "No such form", f"Accept: {accept[:200]}", hint=f"answers come as {JSON}, {CSV} and {ARROW}")
 
 
 def encode(
-    request: Request, answer: Answer, *, is_single: bool = False, is_aging: bool = False, next_cursor: str | None = None
+    visit: Visit, answer: Answer, *, is_single: bool = False, is_aging: bool = False, next_cursor: str | None = None
 ) -> Kept:
     """An answer in the form that was asked for."""
-    form = wanted_type(request)
     headers = {
-        "ETag": etag(request, answer.data_version, answer.as_of if is_aging else None),
+        "ETag": visit.etag(answer.data_version, answer.as_of if is_aging else None),
         "Cache-Control": "private, no-cache",
         "Vary": "Accept, Authorization, X-API-Key",
         "X-Data-Version": answer.data_version,
         "X-As-Of": answer.as_of.isoformat(),
     }
     if next_cursor:
-        following = request.url.include_query_params(cursor=next_cursor)
+        following = visit.request.url.include_query_params(cursor=next_cursor)
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    if form == JSON:
+    if visit.form == JSON:
         records = answer.records()
         body: dict[str, Any] = {"as_of": answer.as_of, "data_version": answer.data_version}
         body["data"] = records[0] if is_single else records
         if not is_single:
             body["next"] = next_cursor
         return Kept(answer.data_version, orjson.dumps(body, default=_plain), JSON, headers)
-    if form == CSV:
+    if visit.form == CSV:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([name for name, _ in answer.columns])
@@ -235,11 +245,9 @@ def _arrow(answer: Answer) -> bytes:
     return bytes(sink.getvalue())
 
 
-def send(request: Request, kept: Kept) -> Response:
+def send(visit: Visit, kept: Kept) -> Response:
     """An answer, or that it is the one that the client has."""
-    if kept.headers["ETag"] in [
-        one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")
-    ]:
+    if visit.has(kept.headers["ETag"]):
         return Response(status_code=304, headers=kept.headers)
     return Response(kept.body, 200, kept.headers, kept.media_type)
 

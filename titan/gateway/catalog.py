@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
-from titan.gateway.answers import Answers
+from titan.gateway.answers import Answers, Visit
 from titan.gateway.problems import ProblemError, nearest
-
-KEPT = 5.0  # seconds; what is not found is looked for again at once
 
 
 @dataclass
 class Catalog:
-    """The instruments and timeframes that there were a moment ago."""
+    """The instruments and timeframes that there are, of one version of the data."""
 
     instruments: list[dict[str, Any]]
     timeframes: dict[str, bool]  # whether there are features of it
-    read_at: float
+    data_version: str
 
     @classmethod
     async def read(cls, answers: Answers) -> Catalog:
         """Ask the database."""
-        instruments = (await answers.ask("symbols", {})).records()
-        timeframes = {one["timeframe"]: one["compute_features"] for one in (await answers.ask("timeframes", {})).records()}
-        return cls(instruments, timeframes, time.monotonic())
+        instruments = await answers.ask("symbols", {})
+        timeframes = (await answers.ask("timeframes", {})).records()
+        return cls(
+            instruments.records(),
+            {one["timeframe"]: one["compute_features"] for one in timeframes},
+            instruments.data_version,
+        )
 
 
 class Names:
-    """Finds what requests name. Raises ProblemError for what there is not, and for what is more than one thing."""
+    """Finds what requests name, of the version of the data that they are answered from.
+
+    Raises ProblemError for what there is not, and for what is more than one thing.
+    """
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self._catalog: Catalog | None = None
 
-    async def instrument(self, symbol: str, exchange: str | None, market: str | None) -> dict[str, Any]:
+    async def instrument(self, visit: Visit, symbol: str, exchange: str | None, market: str | None) -> dict[str, Any]:
         """The one instrument of a symbol, which `exchange` and `market` narrow down."""
-        found = await self._matching(symbol, exchange, market)
+        found = await self._matching(visit, symbol, exchange, market)
         if len(found) == 1:
             return found[0]
         choices = [{name: one[name] for name in ("exchange", "market_type", "symbol")} for one in found]
@@ -48,17 +52,17 @@ class Names:
             choices=choices,
         )  # fmt: skip
 
-    async def instruments(self, symbols: list[str], exchange: str | None) -> list[dict[str, Any]]:
+    async def instruments(self, visit: Visit, symbols: list[str], exchange: str | None) -> list[dict[str, Any]]:
         """Each symbol's instrument, or every instrument where none is named."""
         if symbols:
-            return [await self.instrument(symbol, exchange, None) for symbol in dict.fromkeys(symbols)]
-        return [one for one in (await self._now()).instruments if (exchange or one["exchange"]).lower() == one["exchange"]]
+            return [await self.instrument(visit, symbol, exchange, None) for symbol in dict.fromkeys(symbols)]
+        return [
+            one for one in (await self._of(visit)).instruments if (exchange or one["exchange"]).lower() == one["exchange"]
+        ]
 
-    async def timeframe(self, name: str, *, with_features: bool = False) -> str:
+    async def timeframe(self, visit: Visit, name: str, *, with_features: bool = False) -> str:
         """A timeframe by its name."""
-        known = (await self._now()).timeframes
-        if name not in known:
-            known = (await self._now(is_anew=True)).timeframes
+        known = (await self._of(visit)).timeframes
         fitting = [one for one, has_features in known.items() if has_features or not with_features]
         if name in fitting:
             return name
@@ -74,20 +78,19 @@ class Names:
             nearest=near,
         )  # fmt: skip
 
-    async def _matching(self, symbol: str, exchange: str | None, market: str | None) -> list[dict[str, Any]]:
+    async def _matching(self, visit: Visit, symbol: str, exchange: str | None, market: str | None) -> list[dict[str, Any]]:
         wanted = symbol.upper()
-        for is_anew in (False, True):
-            catalog = await self._now(is_anew=is_anew)
-            of_symbol = [one for one in catalog.instruments if one["symbol"] == wanted] or [
-                one for one in catalog.instruments if wanted in one["former_symbols"]
-            ]
-            found = [
-                one
-                for one in of_symbol
-                if (exchange or one["exchange"]).lower() == one["exchange"] and market in (None, one["market_type"])
-            ]
-            if found:
-                return found
+        catalog = await self._of(visit)
+        of_symbol = [one for one in catalog.instruments if one["symbol"] == wanted] or [
+            one for one in catalog.instruments if wanted in one["former_symbols"]
+        ]
+        found = [
+            one
+            for one in of_symbol
+            if (exchange or one["exchange"]).lower() == one["exchange"] and market in (None, one["market_type"])
+        ]
+        if found:
+            return found
         if of_symbol:
             there = ", ".join(f"{one['exchange']} {one['market_type']}" for one in of_symbol)
             raise ProblemError(
@@ -100,7 +103,7 @@ class Names:
             hint=f"is it {' or '.join(near)}?" if near else "marts.symbol has them; /v1/symbols lists them", nearest=near,
         )  # fmt: skip
 
-    async def _now(self, *, is_anew: bool = False) -> Catalog:
-        if self._catalog is None or is_anew or time.monotonic() - self._catalog.read_at > KEPT:
+    async def _of(self, visit: Visit) -> Catalog:
+        if self._catalog is None or self._catalog.data_version != visit.data_version:
             self._catalog = await Catalog.read(self._answers)
         return self._catalog

@@ -37,8 +37,9 @@ async def _asking_about(connection: psycopg.AsyncConnection[Any], moment: dateti
 
 
 @cache
-def _text(name: str) -> str:
-    return statement("titan.gateway.sql", name).as_string(None)
+def _text(name: str, *, is_framed: bool) -> str:
+    text = statement("titan.gateway.sql", name)
+    return (statement("titan.gateway.sql", "answer", query=text) if is_framed else text).as_string(None)
 
 
 class Pool:
@@ -66,18 +67,20 @@ class Pool:
         return await psycopg.AsyncConnection.connect(**options, autocommit=True)
 
     async def rows(
-        self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None
+        self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None, *, is_framed: bool = False
     ) -> tuple[list[Any], list[Any]]:
-        """The columns and rows of a statement of titan/gateway/sql; marts that tell of now tell of `as_of` instead.
+        """The columns and rows of a statement of titan/gateway/sql, which answer.sql may frame; marts that tell of now tell
+        of `as_of` instead.
 
         Raises ProblemError where the server is away, has no warehouse or takes too long. A statement that a connection's end
         befell is tried once more: it only reads. So is one whose view was redefined since it was prepared.
         """
+        text = _text(name, is_framed=is_framed)
         for is_last in (False, True):
             try:
                 async with self._pool.connection() as connection, _asking_about(connection, as_of):
                     cursor = connection.cursor(row_factory=tuple_row)
-                    await cursor.execute(_text(name), parameters, prepare=False if is_last else None, binary=True)
+                    await cursor.execute(text, parameters, prepare=False if is_last else None, binary=True)
                     found = list(cursor.description or ()), await cursor.fetchall()
             except psycopg.errors.QueryCanceled as error:
                 raise ProblemError(

@@ -27,7 +27,8 @@ async def ask_as_of(
     for _ in range(ATTEMPTS):
         known = await answers.ask("known", {"moment": moment, "instruments": instruments})
         until = _known_until(known.records(), moment)
-        found = await answers.ask(name, parameters, as_of=until)
+        cut = {"until": min(parameters["until"], until)} if "until" in parameters else {}
+        found = await answers.ask(name, parameters | cut, as_of=until)
         if found.data_version == known.data_version:
             found.as_of = moment
             return found

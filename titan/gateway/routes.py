@@ -12,10 +12,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import generate_latest
 
-from titan.gateway.answers import Answer, cursor_of, from_cursor
+from titan.gateway.answers import Answer, Visit, cursor_of, from_cursor
 from titan.gateway.knowledge import ask_as_of
 from titan.gateway.problems import ProblemError, nearest
-from titan.gateway.service import Gateway, Visit
+from titan.gateway.service import Gateway
 from titan.gateway.stream import Listener
 
 MOST_ROWS = 10_000  # of a page
@@ -87,7 +87,7 @@ def _page(found: Answer, limit: int, key: tuple[str, ...]) -> tuple[Answer, str 
     if len(found.rows) > limit:
         found.rows = found.rows[:limit]
         last = found.records()[-1]
-        following = cursor_of([last[name] for name in key])
+        following = cursor_of([0 if last[name] is None else last[name] for name in key])  # as the statement compares them
     return found, following
 
 
@@ -126,7 +126,7 @@ async def summary(
     gateway = _gateway(visit.request)
 
     async def ask() -> tuple[Answer, None]:
-        instrument = await gateway.names.instrument(symbol, exchange, market)
+        instrument = await gateway.names.instrument(visit, symbol, exchange, market)
         number = instrument["instrument_id"]
         found = await ask_as_of(gateway.answers, _then(as_of), [number], "summary", {"instrument_id": number})
         return _one(found, symbol).without("last_candle_age"), None  # the client has a clock
@@ -147,8 +147,8 @@ async def deep_dive(
     gateway = _gateway(visit.request)
 
     async def ask() -> tuple[Answer, None]:
-        instrument = await gateway.names.instrument(symbol, exchange, market)
-        wanted = await gateway.names.timeframe(timeframe, with_features=True)
+        instrument = await gateway.names.instrument(visit, symbol, exchange, market)
+        wanted = await gateway.names.timeframe(visit, timeframe, with_features=True)
         asked = {"instrument_id": instrument["instrument_id"], "timeframe": wanted}
         found = await ask_as_of(gateway.answers, _then(as_of), [instrument["instrument_id"]], "deep_dive", asked)
         return _one(found, f"{symbol} {wanted}"), None
@@ -190,18 +190,15 @@ async def ohlcv(
         )
 
     async def ask() -> tuple[Answer, str | None]:
-        instrument = await gateway.names.instrument(symbol, exchange, market)
+        instrument = await gateway.names.instrument(visit, symbol, exchange, market)
         asked = {
-            "instrument_id": instrument["instrument_id"], "timeframe": await gateway.names.timeframe(timeframe),
-            "after": begin, "until": end, "limit": limit + 1,
+            "instrument_id": instrument["instrument_id"], "timeframe": await gateway.names.timeframe(visit, timeframe),
+            "after": since and begin, "until": end, "limit": limit + 1, "newest": limit,
         }  # fmt: skip
-        known = [instrument["instrument_id"]]
-        if since is None and cursor is None:
-            asked["limit"] = limit
-            return await ask_as_of(gateway.answers, _then(as_of), known, "ohlcv_newest", asked), None
         if cursor is not None:
             (asked["after"],) = from_cursor(cursor, [datetime])
-        return _page(await ask_as_of(gateway.answers, _then(as_of), known, "ohlcv", asked), limit, ("closed_at",))
+        found = await ask_as_of(gateway.answers, _then(as_of), [instrument["instrument_id"]], "ohlcv", asked)
+        return _page(found, limit, ("closed_at",))
 
     return await gateway.answer(visit, ask)
 
@@ -225,14 +222,14 @@ async def correlation(
     gateway = _gateway(visit.request)
 
     async def ask() -> tuple[Answer, None]:
-        chosen = await gateway.names.instruments(symbols or [], exchange)
+        chosen = await gateway.names.instruments(visit, symbols or [], exchange)
         if len(chosen) > MOST_SYMBOLS:
             raise ProblemError(
                 422, "Too many instruments", f"{len(chosen)} of them make {len(chosen) * (len(chosen) + 1) // 2:,} pairs",
                 hint=f"name {MOST_SYMBOLS} at most with symbol=…, or one exchange",
             )  # fmt: skip
         numbers: list[int] = [one["instrument_id"] for one in chosen]
-        asked = {"instruments": numbers, "timeframe": await gateway.names.timeframe(timeframe, with_features=True)}
+        asked = {"instruments": numbers, "timeframe": await gateway.names.timeframe(visit, timeframe, with_features=True)}
         return await ask_as_of(gateway.answers, _then(as_of), numbers, "correlation", asked), None
 
     return await gateway.answer(visit, ask)
@@ -259,10 +256,12 @@ async def signals(
         before: list[Any] = [FOR_EVER, LAST, 2**31 - 1, LAST, LAST]
         if cursor is not None:
             before = from_cursor(cursor, [datetime, str, int, str, str])
+        instrument = await gateway.names.instrument(visit, symbol, exchange, market) if symbol else None
         asked: dict[str, Any] = {
-            "instrument_id": (await gateway.names.instrument(symbol, exchange, market))["instrument_id"] if symbol else None,
-            "timeframe": await gateway.names.timeframe(timeframe) if timeframe else None,
-            "signal": signal, "is_live": is_live, "after": _moment(since, LONG_AGO), "limit": limit + 1,
+            "instrument_id": instrument and instrument["instrument_id"],
+            "timeframe": await gateway.names.timeframe(visit, timeframe) if timeframe else None,
+            "signal": signal, "is_live": is_live, "after": _moment(since, LONG_AGO), "until": FOR_EVER,
+            "limit": limit + 1,
         }  # fmt: skip
         asked |= zip(
             ("before", "before_signal", "before_instrument", "before_direction", "before_action"), before, strict=True
@@ -296,7 +295,8 @@ async def leaderboard(
         if cursor is not None:
             after = from_cursor(cursor, [str, int, str, int])
         asked: dict[str, Any] = {
-            "scope": scope, "limit": limit + 1, "timeframe": await gateway.names.timeframe(timeframe) if timeframe else None,
+            "scope": scope, "limit": limit + 1,
+            "timeframe": await gateway.names.timeframe(visit, timeframe) if timeframe else None,
         }  # fmt: skip
         asked |= zip(("after_timeframe", "after_rank", "after_signal", "after_instrument"), after, strict=True)
         found = await gateway.answers.ask("leaderboard", asked)
@@ -377,14 +377,18 @@ pages = APIRouter()
 async def metrics(visit: Operations) -> Response:
     """The gateway's own, and what the warehouse measured last (ops.metric_now) as `titan_metric`."""
     gateway = _gateway(visit.request)
-    _, rows = await gateway.pool.rows("metrics", {})
+    measured = await gateway.answers.ask("metrics", {})
     lines = ["# HELP titan_metric What the warehouse measured last (docs/operations.md).", "# TYPE titan_metric gauge"]
     lines += [
-        f"titan_metric{{metric={json.dumps(metric)},subject={json.dumps(subject or '')}}} {value} {int(measured_at * 1000)}"
-        for metric, subject, value, measured_at in rows
+        f"titan_metric{{metric={_label(metric)},subject={_label(subject or '')}}} {value} {int(measured_at * 1000)}"
+        for metric, subject, value, measured_at in measured.rows
     ]
     text = generate_latest(gateway.registry).decode() + "\n".join(lines) + "\n"
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _label(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # which escapes what Prometheus has escaped
 
 
 @pages.get("/docs", include_in_schema=False)

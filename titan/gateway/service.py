@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from titan.core.settings import Settings
-from titan.gateway.answers import Answer, Answers, encode, etag, send
+from titan.gateway.answers import Answer, Answers, Visit, encode, send
 from titan.gateway.catalog import Names
 from titan.gateway.database import Pool
 from titan.gateway.keys import hashed
@@ -26,14 +26,6 @@ class Options:
     needs_key: bool = False
     hosts: list[str] = field(default_factory=lambda: ["*"])  # names that it answers to
     connections: int = 10
-
-
-@dataclass
-class Visit:
-    """A request that may be answered, and what answers are made of now."""
-
-    request: Request
-    data_version: str
 
 
 @dataclass
@@ -94,7 +86,7 @@ class Gateway:
                     hint=f"titan key create … --scope {scope}",
                 )  # fmt: skip
             self._spend(name, per_minute)
-        return Visit(request, version)
+        return Visit.of(request, version)
 
     def _spend(self, name: str, per_minute: int) -> None:
         now = time.monotonic()
@@ -118,17 +110,16 @@ class Gateway:
         is_aging: bool = False,
     ) -> Response:
         """The answer of before while it holds, or what `ask` finds, with the cursor of the next page."""
-        request = visit.request
-        if not is_aging and request.headers.get("if-none-match") == etag(request, visit.data_version):
-            return Response(status_code=304, headers={"ETag": request.headers["if-none-match"]})
-        async with self.answers.alone(request):
-            kept = self.answers.find(request, visit.data_version)
+        if not is_aging and visit.has(tag := visit.etag(visit.data_version)):
+            return Response(status_code=304, headers={"ETag": tag})
+        async with self.answers.alone(visit.key):
+            kept = self.answers.find(visit)
             if kept is None:
                 self.answers.misses += 1
                 found, following = await ask()
-                kept = encode(request, found, is_single=is_single, is_aging=is_aging, next_cursor=following)
-                self.answers.keep(request, kept)
-        return send(request, kept)
+                kept = encode(visit, found, is_single=is_single, is_aging=is_aging, next_cursor=following)
+                self.answers.keep(visit.key, kept)
+        return send(visit, kept)
 
 
 def _unauthorized(detail: str, hint: str) -> ProblemError:

@@ -32,7 +32,6 @@ class Listener:
     symbols: frozenset[str]
     timeframes: frozenset[str]
     queue: asyncio.Queue[tuple[str, dict[str, Any]]] = field(default_factory=lambda: asyncio.Queue(WAITING))
-    has_missed: bool = False
 
     def wants(self, message: dict[str, Any]) -> bool:
         """What a message leaves out stands for all of it."""

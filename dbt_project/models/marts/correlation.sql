@@ -11,87 +11,76 @@ series as (
     {{ newest_bars(windows | max) | indent(4) }}
 ),
 
--- Numbered from the last one back. Made once: without statistics it would be made again for each row that it is joined to.
-recent as materialized (
-    select
-        series.instrument_id,
-        series.timeframe,
-        newest.closed_at,
-        newest.log_return,
-        newest.age
-    from series
-    cross join
-        lateral (
-            select
-                features.closed_at,
-                features.log_return,
-                row_number() over (order by features.closed_at desc) as age
-            from features
-            where
-                features.instrument_id = series.instrument_id
-                and features.timeframe = series.timeframe
-                and features.closed_at >= series.first_closed_at
-                and features.closed_at <= series.closed_at
-        ) as newest
-),
-
--- Of bars that closed at the same instant: returns over other hours are no pair.
-pair as not materialized (
-    select
-        a.timeframe,
-        a.closed_at,
-        greatest(a.age, b.age) as age,
-        a.instrument_id as instrument_id_a,
-        b.instrument_id as instrument_id_b,
-        a.log_return as return_a,
-        b.log_return as return_b
-    from recent as a
-    inner join recent as b on a.timeframe = b.timeframe and a.closed_at = b.closed_at
-    where a.log_return is not null and b.log_return is not null
-),
-
--- In order, since sums of doubles depend on it.
-correlated as not materialized (
-    select
-        timeframe,
-        instrument_id_a,
-        instrument_id_b,
-        max(closed_at) as last_closed_at
-        {%- for bars in windows %}
-            {%- set within = 'filter (where age <= ' ~ bars ~ ')' if not loop.last %}
-            ,
-            corr(return_a, return_b order by closed_at) {{ within }} as correlation_{{ bars }},
-            min(return_a) {{ within }} < max(return_a) {{ within }}
-            and min(return_b) {{ within }} < max(return_b) {{ within }} as is_moving_{{ bars }},
-            count(*) {{ within }} as pairs_{{ bars }}
-        {%- endfor %}
-    from pair
-    group by
-        timeframe,
-        instrument_id_a,
-        instrument_id_b
+timeframe as (
+    select * from {{ ref('dim_timeframe') }}
+    where compute_features
 )
 
--- Returns that are all equal go with nothing: what is left of them in a variance is rounding.
+-- One timeframe at a time, its newest bars made once and numbered from the last one back: without statistics they would be
+-- made again for each row that they are joined to. Pairs closed at the same instant: returns over other hours are none. They
+-- are summed in order, since sums of doubles depend on it. Returns that are all equal go with nothing: what is left of them
+-- in a variance is rounding.
 select
-    correlated.timeframe,
-    correlated.instrument_id_a,
-    correlated.instrument_id_b,
-    a.exchange as exchange_a,
-    b.exchange as exchange_b,
-    a.market_type as market_type_a,
-    b.market_type as market_type_b,
-    a.symbol as symbol_a,
-    b.symbol as symbol_b,
-    correlated.last_closed_at
+    timeframe.timeframe,
+    pair.instrument_id_a,
+    pair.instrument_id_b,
+    one.exchange as exchange_a,
+    other.exchange as exchange_b,
+    one.market_type as market_type_a,
+    other.market_type as market_type_b,
+    one.symbol as symbol_a,
+    other.symbol as symbol_b,
+    pair.last_closed_at
     {%- for bars in windows %}
         ,
         case
-            when correlated.is_moving_{{ bars }} and correlated.pairs_{{ bars }} >= {{ bars // 2 }}
-                then correlated.correlation_{{ bars }}
+            when pair.is_moving_{{ bars }} and pair.pairs_{{ bars }} >= {{ bars // 2 }}
+                then pair.correlation_{{ bars }}
         end as correlation_{{ bars }},
-        correlated.pairs_{{ bars }}
+        pair.pairs_{{ bars }}
     {%- endfor %}
-from correlated
-inner join instrument as a on correlated.instrument_id_a = a.instrument_id
-inner join instrument as b on correlated.instrument_id_b = b.instrument_id
+from timeframe
+cross join
+    lateral ( -- noqa: ST05
+        with recent as materialized (
+            select
+                series.instrument_id,
+                newest.closed_at,
+                newest.log_return,
+                newest.age
+            from series
+            cross join
+                lateral (
+                    select
+                        features.closed_at,
+                        features.log_return,
+                        row_number() over (order by features.closed_at desc) as age
+                    from features
+                    where
+                        features.instrument_id = series.instrument_id
+                        and features.timeframe = series.timeframe
+                        and features.closed_at >= series.first_closed_at
+                        and features.closed_at <= series.closed_at
+                ) as newest
+            where series.timeframe = timeframe.timeframe
+        )
+
+        select
+            a.instrument_id as instrument_id_a,
+            b.instrument_id as instrument_id_b,
+            max(a.closed_at) as last_closed_at
+            {%- for bars in windows %}
+                {%- set within = 'filter (where greatest(a.age, b.age) <= ' ~ bars ~ ')' if not loop.last %}
+                ,
+                corr(a.log_return, b.log_return order by a.closed_at) {{ within }} as correlation_{{ bars }},
+                min(a.log_return) {{ within }} < max(a.log_return) {{ within }}
+                and min(b.log_return) {{ within }} < max(b.log_return) {{ within }} as is_moving_{{ bars }},
+                count(*) {{ within }} as pairs_{{ bars }}
+            {%- endfor %}
+        from recent as a
+        inner join recent as b on a.closed_at = b.closed_at
+        where a.log_return is not null and b.log_return is not null
+        group by a.instrument_id, b.instrument_id
+    ) as pair
+inner join instrument as one on pair.instrument_id_a = one.instrument_id
+inner join instrument as other on pair.instrument_id_b = other.instrument_id

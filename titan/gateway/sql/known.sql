@@ -5,9 +5,6 @@ with batch as (
 )
 
 select
-    version.data_version,
-    now() as as_of,
-    true as is_row,
     instrument.instrument_id,
     instrument.symbol,
     batch.batch_id,
@@ -50,8 +47,7 @@ select
                 'config.signal', 'config.exchange', 'config.rename', 'config.delisting'
             )
     ) as edited
-from ops.data_version as version
-cross join batch
+from batch
 cross join bars.dim_instrument as instrument
 cross join
     lateral (

@@ -1,8 +1,5 @@
 -- Every instrument that has candles, with every name that it went by.
 select
-    version.data_version,
-    now() as as_of,
-    true as is_row,
     instrument.instrument_id,
     instrument.exchange,
     instrument.market_type,
@@ -12,6 +9,5 @@ select
         select name.symbol from raw.instrument_name as name
         where name.instrument_id = instrument.instrument_id and name.symbol <> instrument.symbol
     ) as former_symbols
-from ops.data_version as version
-cross join bars.dim_instrument as instrument
+from bars.dim_instrument as instrument
 order by instrument.exchange, instrument.symbol, instrument.market_type
