@@ -37,6 +37,13 @@ def test_a_build_says_which_migrations_its_database_lacks(warehouse: Warehouse) 
     warehouse.build("--select", "dim_timeframe")
 
 
+def test_what_models_say_of_examples_holds(warehouse: Warehouse) -> None:
+    """dbt's unit tests, which `make run` has and nothing else here: one that fails there fails a newcomer."""
+    result = warehouse.run("--select", "test_type:unit", command="test")
+    assert len(result.of_kind("unit_test")) > 30
+    assert [(node.name, node.message) for node in result.failed] == []
+
+
 COMMENTS = """
 select namespace.nspname || '.' || class.relname, coalesce(attribute.attname, ''), comment.description, comment.xmin::text
 from pg_description as comment
