@@ -98,6 +98,30 @@ def test_correlations_are_those_of_common_bars(built: Warehouse) -> None:
     assert told["AAA/USD", "NEW/USD"] == [None, 11, None, 11, None, 11]
 
 
+def test_a_correlation_is_the_same_either_way_round_and_none_of_rounding(warehouse: Warehouse) -> None:
+    """Bars that one of the two lacks; a price that grows alike every day, whose returns differ in the last digit."""
+    chance = random.Random(3)
+    rows = []
+    for day in range(70):
+        at = FIRST + timedelta(days=day)
+        rows.append(Row(at, 100 * 1.01**day, "STEADY/USD"))
+        rows.append(Row(at, 100 + chance.random(), "EVERY/USD"))
+        if day % 3:
+            rows.append(Row(at, 50 + chance.random(), "SOME/USD"))
+    warehouse.load(make_batch(rows, timeframe="1D", observed=(FIRST, FIRST + timedelta(days=70))))
+    warehouse.refresh()
+    told = {
+        (a, b): rest
+        for a, b, *rest in warehouse.query(
+            "select symbol_a, symbol_b, correlation_30, pairs_30, correlation_90, pairs_90 from marts.correlation "
+            "where timeframe = '1D'"
+        )
+    }
+    assert all(told[a, b] == told[b, a] for a, b in told)
+    assert 0 < told["EVERY/USD", "SOME/USD"][1] < told["SOME/USD", "SOME/USD"][1]
+    assert told["EVERY/USD", "STEADY/USD"] == [None, 30, None, 69]
+
+
 def test_outliers_are_judged_by_the_year_before(built: Warehouse) -> None:
     rows = built.query(
         "select symbol, feature, last_value, value_count, mean, deviation, zscore, is_outlier_zscore, is_outlier_iqr, q25, "

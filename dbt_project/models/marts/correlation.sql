@@ -18,8 +18,8 @@ timeframe as (
 
 -- One timeframe at a time, its newest bars made once and numbered from the last one back: without statistics they would be
 -- made again for each row that they are joined to. Pairs closed at the same instant: returns over other hours are none. They
--- are summed in order, since sums of doubles depend on it. Returns that are all equal go with nothing: what is left of them
--- in a variance is rounding.
+-- are summed in order, since sums of doubles depend on it. Returns that are equal to twelve digits go with nothing: what
+-- is left of them in a variance is rounding.
 select
     timeframe.timeframe,
     pair.instrument_id_a,
@@ -73,8 +73,9 @@ cross join
                 {%- set within = 'filter (where greatest(a.age, b.age) <= ' ~ bars ~ ')' if not loop.last %}
                 ,
                 corr(a.log_return, b.log_return order by a.closed_at) {{ within }} as correlation_{{ bars }},
-                min(a.log_return) {{ within }} < max(a.log_return) {{ within }}
-                and min(b.log_return) {{ within }} < max(b.log_return) {{ within }} as is_moving_{{ bars }},
+                max(a.log_return) {{ within }} - min(a.log_return) {{ within }} > 1e-12 * max(abs(a.log_return)) {{ within }}
+                and max(b.log_return) {{ within }} - min(b.log_return) {{ within }}
+                > 1e-12 * max(abs(b.log_return)) {{ within }} as is_moving_{{ bars }},
                 count(*) {{ within }} as pairs_{{ bars }}
             {%- endfor %}
         from recent as a
