@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import random
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,52 +23,11 @@ from psycopg import sql
 
 from ingest.deletion import delete
 from tests.commands import TITAN, titan
+from tests.local_gateway import FIRST, HOURLY, LAST, gateway, rows
 from tests.warehouse import DATABASE, Row, Warehouse, instant, make_batch, separate_warehouse, use_database
 from titan.core.database import arguments, connect
 from titan.core.settings import Settings
 from titan.gateway.database import READER
-
-FIRST, HOURS = instant("2024-01-01"), 900
-LAST = FIRST + timedelta(hours=HOURS)
-
-
-@contextmanager
-def gateway(*options: str) -> Iterator[httpx.Client]:
-    """`titan serve` on a port of its own, until the block ends; it has to end by itself then."""
-    process = subprocess.Popen(
-        [TITAN, "serve", "--port", "0", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout
-        assert process.stderr
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://"), process.stderr.read()
-        with httpx.Client(base_url=address, timeout=30) as client:
-            deadline = time.monotonic() + 30
-            while time.monotonic() < deadline:
-                try:
-                    if client.get("/v1/health/live").status_code == 200:
-                        break
-                except httpx.ConnectError:
-                    time.sleep(0.05)
-            yield client
-            process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=20)
-        assert "Traceback" not in told, told
-        assert process.returncode in (0, -signal.SIGTERM)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def rows(symbols: dict[str, float], hours: int = HOURS) -> list[Row]:
-    chance = random.Random(7)
-    made = []
-    for symbol, price in symbols.items():
-        for at in range(hours):
-            price *= 1 + chance.gauss(0, 0.01)
-            made.append(Row(FIRST + timedelta(hours=at), price, symbol))
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +109,10 @@ def test_every_answer_is_what_its_mart_has(client: httpx.Client, served: Warehou
     ]  # fmt: skip
     assert {one["status"] for one in got(client, "/v1/data-health")} == {"ok"}
     assert [one["symbol"] for one in got(client, "/v1/symbols")] == ["BTC/USDT", "ETH/USDT", "ETH/USDT"]
+    screened = got(client, "/v1/screener", timeframe="4h", exchange="Two")
+    assert [one["symbol"] for one in screened] == ["ETH/USDT"]
+    assert same(screened[0], dive)
+    assert len(got(client, "/v1/screener")) == 3
     leaders = got(client, "/v1/leaderboard", limit=10_000)
     assert len(leaders) == served.value("select count(*) from marts.strategy_leaderboard where scope = 'instrument'")
 
@@ -185,6 +145,77 @@ def test_pages_have_every_row_once(
     assert (len(whole["data"]), whole["next"]) == (len(found), None)  # no page of nothing after it
     keys = [tuple(str(one[name]) for name in key) for one in found]
     assert len(set(keys)) == len(keys)
+
+
+def test_features_are_those_that_are_computed(client: httpx.Client, served: Warehouse) -> None:
+    """One's own, too; and not one that is disabled."""
+    asked = {"symbol": "BTC/USDT", "timeframe": "1h"}
+    names = ["rsi_14", "ema_50"]
+    wanted = served.query(
+        "select closed_at, rsi_14, ema_50 from marts.features where symbol = 'BTC/USDT' and timeframe = '1h' order by 1"
+    )
+    told = got(client, "/v1/features", **asked, feature=[*names, "rsi_14"], limit=10_000)
+    assert [(instant(one["closed_at"][:19]), one["rsi_14"], one["ema_50"]) for one in told] == wanted
+    assert list(told[0]) == ["opened_at", "closed_at", *names]
+    newest = got(client, "/v1/features", **asked, feature=names, limit=3)
+    assert newest == told[-3:]
+    first = client.get("/v1/features", params={**asked, "feature": names, "from": FIRST.isoformat(), "limit": 5})
+    second = client.get(first.links["next"]["url"]).json()["data"]
+    assert [*first.json()["data"], *second] == told[:10]
+    listed = [one["feature"] for one in got(client, "/v1/features/list")]
+    assert list(got(client, "/v1/features", **asked, limit=1)[0])[2:] == listed
+    assert problem(client, "/v1/features", 404, **asked, feature=["rsi_15"])["nearest"][0].startswith("rsi_")
+    served.query(
+        "insert into config.indicator (indicator, kernel, params) "
+        """values ('mine', 'rsi', '{"period": 15}'), ('other', 'sma', '{"period": 33}')"""
+    )
+    served.query("update config.indicator set is_enabled = false where indicator = 'other'")
+    served.refresh()
+    assert got(client, "/v1/features", **asked, feature=["rsi_15"], limit=1)[0]["rsi_15"] is not None
+    problem(client, "/v1/features", 404, **asked, feature=["sma_33"])
+
+
+def test_accounts_are_what_the_backtest_made(client: httpx.Client, served: Warehouse) -> None:
+    served.query(HOURLY)
+    served.refresh()
+    (row,) = served.query(
+        "select symbol, exchange, instrument_id, timeframe, signal, trades, maximum_drawdown "
+        "from marts.strategy_leaderboard where scope = 'instrument' and signal = 'hourly' order by symbol limit 1"
+    )
+    symbol, exchange, number, timeframe, signal, trades, deepest = row
+    asked = {"symbol": symbol, "exchange": exchange, "timeframe": timeframe, "signal": signal}
+    of_it = f"instrument_id = {number} and timeframe = '{timeframe}' and signal = '{signal}'"
+    curve = [
+        (json.loads(one)["closed_at"][:19], json.loads(one)["realistic_equity"], json.loads(one)["realistic_hold_equity"])
+        for (one,) in served.query(
+            f"select row_to_json(e)::text from backtest.fct_strategy_equity as e where {of_it} order by closed_at"
+        )
+    ]
+    whole = got(client, "/v1/equity", **asked, points=10_000)
+    assert [(one["closed_at"][:19], one["equity"], one["hold_equity"]) for one in whole] == curve
+    by_close = {at: equity for at, equity, _ in curve}
+    some = got(client, "/v1/equity", **asked, points=7)
+    assert len(some) == 7
+    assert [one["equity"] for one in some] == [by_close[one["closed_at"][:19]] for one in some]
+    assert some[-1]["closed_at"] == whole[-1]["closed_at"]
+    assert min(one["drawdown"] for one in some) == min(one["drawdown"] for one in whole) == deepest  # none is lost between
+    portfolio = got(client, "/v1/equity", timeframe=timeframe, signal="*")
+    assert portfolio[-1]["equity"] == served.value(
+        f"select realistic_equity from backtest.fct_portfolio_equity where timeframe = '{timeframe}' and signal = '*' "
+        "order by closed_at desc limit 1"
+    )
+    assert client.get("/v1/equity", params={**asked, "signal": "none"}).status_code == 404
+    told = got(client, "/v1/trades", **asked)
+    assert sum(not one["is_open"] for one in told) == trades
+    assert [one["trade_return"] for one in told] == [
+        value
+        for (value,) in served.query(
+            f"select realistic_return from backtest.fct_strategy_trade where {of_it} order by trade_number desc"
+        )
+    ]
+    first = client.get("/v1/trades", params={**asked, "limit": 1})
+    assert len(told) > 1
+    assert client.get(first.links["next"]["url"]).json()["data"] == told[1:2]
 
 
 def test_portfolios_have_pages_although_they_have_no_instrument(client: httpx.Client, served: Warehouse) -> None:
@@ -278,7 +309,9 @@ def test_as_of_is_what_was_known_then_or_a_refusal(warehouse: Warehouse) -> None
     paths = [
         "/v1/summary/BTC/USDT", "/v1/deep-dive/BTC/USDT?timeframe=4h", "/v1/ohlcv?symbol=BTC/USDT&timeframe=1D",
         "/v1/ohlcv?symbol=BTC/USDT&timeframe=1h&from=2024-01-20&limit=5", "/v1/reports/correlation?timeframe=1h",
-        "/v1/signals?symbol=BTC/USDT",
+        "/v1/signals?symbol=BTC/USDT", "/v1/features?symbol=BTC/USDT&timeframe=4h&feature=rsi_14",
+        "/v1/screener?timeframe=2h",
+        "/v1/equity?symbol=BTC/USDT&timeframe=1D&signal=ema_crossover_9_21",
     ]  # fmt: skip
     before = warehouse.value("select clock_timestamp()")
     loaded(0, 500, "ETH/USDT", 10)
@@ -293,7 +326,7 @@ def test_as_of_is_what_was_known_then_or_a_refusal(warehouse: Warehouse) -> None
         loaded(510, 700, "BTC/USDT", 300)  # after a gap that nobody knew of then
         later = loaded(500, 700, "ETH/USDT", 11)
         changed = [path for path in paths if client.get(path).json()["data"] != now[path]]
-        assert len(changed) >= 4
+        assert len(changed) >= 7
         for path in paths:
             response = asked(path, then)
             assert (response.status_code, response.json().get("data")) == (200, now[path]), (path, response.text)

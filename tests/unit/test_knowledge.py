@@ -25,7 +25,9 @@ class Loading:
     def __init__(self, batches: int) -> None:
         self.version, self.left = 0, batches
 
-    async def ask(self, name: str, parameters: dict[str, Any], as_of: datetime | None = None) -> Answer:
+    async def ask(
+        self, name: str, parameters: dict[str, Any], as_of: datetime | None = None, columns: tuple[str, ...] = ()
+    ) -> Answer:
         if name == "known":
             return Answer(str(self.version), MOMENT, [(column, "text") for column in KNOWN], [tuple(KNOWN.values())])
         if self.left:

@@ -107,10 +107,16 @@ class Answers:
         self._under_way: dict[str, tuple[asyncio.Lock, int]] = {}  # and how many have it or wait for it
         self.hits = self.misses = 0
 
-    async def ask(self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None) -> Answer:
+    async def ask(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        as_of: datetime | None = None,
+        columns: tuple[str, ...] = (),
+    ) -> Answer:
         """The answer of a statement of titan/gateway/sql, framed by answer.sql: version, moment, place, then its columns."""
-        columns, rows = await self.pool.rows(name, parameters, as_of, is_framed=True)
-        named = [(one.name, _kind(one.type_code)) for one in columns]
+        found, rows = await self.pool.rows(name, parameters, as_of, columns=columns, is_framed=True)
+        named = [(one.name, _kind(one.type_code)) for one in found]
         told = [row[3:] for row in rows if row[2] is not None]
         return Answer(rows[0][0], rows[0][1], named[3:], told)
 

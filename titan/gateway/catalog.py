@@ -15,6 +15,7 @@ class Catalog:
 
     instruments: list[dict[str, Any]]
     timeframes: dict[str, bool]  # whether there are features of it
+    features: list[str]
     data_version: str
 
     @classmethod
@@ -25,6 +26,7 @@ class Catalog:
         return cls(
             instruments.records(),
             {one["timeframe"]: one["compute_features"] for one in timeframes},
+            [one["feature"] for one in (await answers.ask("feature_list", {})).records()],
             instruments.data_version,
         )
 
@@ -77,6 +79,18 @@ class Names:
             hint=f"is it {' or '.join(near)}?" if near else "bars.dim_timeframe has them: 1m, 1h, 1D, 1W_ISO, 1MO",
             nearest=near,
         )  # fmt: skip
+
+    async def features(self, visit: Visit, names: list[str]) -> tuple[str, ...]:
+        """Each once, or all where none is named."""
+        known = (await self._of(visit)).features
+        for name in names:
+            if name not in known:
+                near = nearest(name, known)
+                raise ProblemError(
+                    404, "No such feature", f"{name[:100]!r} is none that is computed",
+                    hint=f"is it {' or '.join(near)}?" if near else "/v1/features/list has them", nearest=near,
+                )  # fmt: skip
+        return tuple(dict.fromkeys(names)) or tuple(known)
 
     async def _matching(self, visit: Visit, symbol: str, exchange: str | None, market: str | None) -> list[dict[str, Any]]:
         wanted = symbol.upper()

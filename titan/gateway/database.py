@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -36,9 +37,11 @@ async def _asking_about(connection: psycopg.AsyncConnection[Any], moment: dateti
             yield
 
 
-@cache
-def _text(name: str, *, is_framed: bool) -> str:
-    text = statement("titan.gateway.sql", name)
+@lru_cache(500)
+def _text(name: str, columns: tuple[str, ...], *, is_framed: bool) -> str:
+    """A statement, of columns that whoever asks may choose."""
+    parts = {"columns": sql.SQL(", ").join(map(sql.Identifier, columns))} if columns else {}
+    text = statement("titan.gateway.sql", name, **parts)
     return (statement("titan.gateway.sql", "answer", query=text) if is_framed else text).as_string(None)
 
 
@@ -67,7 +70,13 @@ class Pool:
         return await psycopg.AsyncConnection.connect(**options, autocommit=True)
 
     async def rows(
-        self, name: str, parameters: Mapping[str, Any], as_of: datetime | None = None, *, is_framed: bool = False
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        as_of: datetime | None = None,
+        *,
+        columns: tuple[str, ...] = (),
+        is_framed: bool = False,
     ) -> tuple[list[Any], list[Any]]:
         """The columns and rows of a statement of titan/gateway/sql, which answer.sql may frame; marts that tell of now tell
         of `as_of` instead.
@@ -75,7 +84,7 @@ class Pool:
         Raises ProblemError where the server is away, has no warehouse or takes too long. A statement that a connection's end
         befell is tried once more: it only reads. So is one whose view was redefined since it was prepared.
         """
-        text = _text(name, is_framed=is_framed)
+        text = _text(name, columns, is_framed=is_framed)
         for is_last in (False, True):
             try:
                 async with self._pool.connection() as connection, _asking_about(connection, as_of):

@@ -12,7 +12,12 @@ ATTEMPTS = 5  # while loads go on between the two statements
 
 
 async def ask_as_of(
-    answers: Answers, moment: datetime | None, instruments: list[int], name: str, parameters: dict[str, Any]
+    answers: Answers,
+    moment: datetime | None,
+    instruments: list[int],
+    name: str,
+    parameters: dict[str, Any],
+    columns: tuple[str, ...] = (),
 ) -> Answer:
     """The answer of a statement as of now, or as of a moment.
 
@@ -23,12 +28,12 @@ async def ask_as_of(
     otherwise since: an answer of today would be silently wrong.
     """
     if moment is None:
-        return await answers.ask(name, parameters)
+        return await answers.ask(name, parameters, columns=columns)
     for _ in range(ATTEMPTS):
         known = await answers.ask("known", {"moment": moment, "instruments": instruments})
         until = _known_until(known.records(), moment)
         cut = {"until": min(parameters["until"], until)} if "until" in parameters else {}
-        found = await answers.ask(name, parameters | cut, as_of=until)
+        found = await answers.ask(name, parameters | cut, until, columns)
         if found.data_version == known.data_version:
             found.as_of = moment
             return found

@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from prometheus_client import generate_latest
 
+from titan.gateway import page
 from titan.gateway.answers import Answer, Visit, cursor_of, from_cursor
 from titan.gateway.knowledge import ask_as_of
 from titan.gateway.problems import ProblemError, nearest
@@ -20,6 +21,7 @@ from titan.gateway.stream import Listener
 
 MOST_ROWS = 10_000  # of a page
 MOST_SYMBOLS = 200  # of a heat map
+EVERYTHING = 2**62  # more than any number that we give
 LONG_AGO, FOR_EVER = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 LAST = "\U0010ffff"  # after every name
 
@@ -89,6 +91,17 @@ def _page(found: Answer, limit: int, key: tuple[str, ...]) -> tuple[Answer, str 
         last = found.records()[-1]
         following = cursor_of([0 if last[name] is None else last[name] for name in key])  # as the statement compares them
     return found, following
+
+
+def _stretch(since: datetime | None, until: datetime | None, limit: int, cursor: str | None) -> dict[str, Any]:
+    """Which bars of a series are asked for: those of a page after a moment, or the newest."""
+    begin, end = _moment(since, LONG_AGO), _moment(until, FOR_EVER)
+    if begin >= end:
+        raise ProblemError(
+            422, "Bad range", f"from {begin.isoformat()} to {end.isoformat()} holds nothing", hint="from is before to"
+        )
+    after = from_cursor(cursor, [datetime])[0] if cursor is not None else since and begin
+    return {"after": after, "until": end, "limit": limit + 1, "newest": limit}
 
 
 def _then(as_of: datetime | None) -> datetime | None:
@@ -183,22 +196,85 @@ async def ohlcv(
 ) -> Response:
     """Bars, oldest first: from a moment on, in pages; without `from` the newest ones."""
     gateway = _gateway(visit.request)
-    begin, end = _moment(since, LONG_AGO), _moment(until, FOR_EVER)
-    if begin >= end:
-        raise ProblemError(
-            422, "Bad range", f"from {begin.isoformat()} to {end.isoformat()} holds nothing", hint="from is before to"
-        )
 
     async def ask() -> tuple[Answer, str | None]:
         instrument = await gateway.names.instrument(visit, symbol, exchange, market)
-        asked = {
-            "instrument_id": instrument["instrument_id"], "timeframe": await gateway.names.timeframe(visit, timeframe),
-            "after": since and begin, "until": end, "limit": limit + 1, "newest": limit,
-        }  # fmt: skip
-        if cursor is not None:
-            (asked["after"],) = from_cursor(cursor, [datetime])
+        asked = _stretch(since, until, limit, cursor)
+        asked["instrument_id"] = instrument["instrument_id"]
+        asked["timeframe"] = await gateway.names.timeframe(visit, timeframe)
         found = await ask_as_of(gateway.answers, _then(as_of), [instrument["instrument_id"]], "ohlcv", asked)
         return _page(found, limit, ("closed_at",))
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/timeframes", summary="Timeframes of bars, and of which there are features")
+async def timeframes(visit: Market) -> Response:
+    """One row per timeframe, the shortest first."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        return await gateway.answers.ask("timeframes", {}), None
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/features/list", summary="What each feature is")
+async def feature_list(visit: Market) -> Response:
+    """`features.dim_feature`: unit, formula, where it begins, when it is null, whose definition it follows."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        return await gateway.answers.ask("feature_list", {}), None
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/features", summary="Features of a series' bars")
+async def features(
+    visit: Market,
+    symbol: Symbol,
+    timeframe: Timeframe = "1D",
+    names: Annotated[
+        list[str] | None,
+        Query(alias="feature", description="Each once; all where none is named.", examples=[["rsi_14", "ema_50"]]),
+    ] = None,
+    since: Annotated[datetime | None, Query(alias="from", description="Of bars that close after it.")] = None,
+    until: Annotated[datetime | None, Query(alias="to", description="Of bars that close until it.")] = None,
+    limit: Limit = 1000,
+    cursor: Cursor = None,
+    exchange: Exchange = None,
+    market: MarketType = None,
+    as_of: AsOf = None,
+) -> Response:
+    """`features.fct_features`, oldest first, with the features that were added to `config.indicator`: from a moment on, in
+    pages; without `from` those of the newest bars.
+    """
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, str | None]:
+        instrument = await gateway.names.instrument(visit, symbol, exchange, market)
+        asked = _stretch(since, until, limit, cursor)
+        asked["instrument_id"] = instrument["instrument_id"]
+        asked["timeframe"] = await gateway.names.timeframe(visit, timeframe, with_features=True)
+        columns = await gateway.names.features(visit, names or [])
+        found = await ask_as_of(gateway.answers, _then(as_of), [instrument["instrument_id"]], "features", asked, columns)
+        return _page(found, limit, ("closed_at",))
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/screener", summary="Every instrument's last bar")
+async def screener(visit: Market, timeframe: Timeframe = "1D", exchange: Exchange = None, as_of: AsOf = None) -> Response:
+    """`marts.deep_dive` of all, without what takes a year of bars to tell."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        wanted = await gateway.names.timeframe(visit, timeframe, with_features=True)
+        chosen = await gateway.names.instruments(visit, [], exchange)
+        numbers: list[int] = [one["instrument_id"] for one in chosen]
+        asked = {"timeframe": wanted, "exchange": exchange and exchange.lower()}
+        return await ask_as_of(gateway.answers, _then(as_of), numbers, "screener", asked), None
 
     return await gateway.answer(visit, ask)
 
@@ -284,6 +360,9 @@ async def leaderboard(
         Literal["instrument", "portfolio"], Query(description="Each instrument by itself, or all in equal parts.")
     ] = "instrument",
     timeframe: Annotated[str | None, Query(description="Only of signals over these bars.", examples=["1D"])] = None,
+    symbol: Annotated[str | None, Query(description="Only in this instrument.", examples=["BTC/USDT"])] = None,
+    exchange: Exchange = None,
+    market: MarketType = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
@@ -294,13 +373,84 @@ async def leaderboard(
         after: list[Any] = ["", 0, "", 0]
         if cursor is not None:
             after = from_cursor(cursor, [str, int, str, int])
+        instrument = await gateway.names.instrument(visit, symbol, exchange, market) if symbol else None
         asked: dict[str, Any] = {
-            "scope": scope, "limit": limit + 1,
+            "scope": scope, "limit": limit + 1, "instrument_id": instrument and instrument["instrument_id"],
             "timeframe": await gateway.names.timeframe(visit, timeframe) if timeframe else None,
         }  # fmt: skip
         asked |= zip(("after_timeframe", "after_rank", "after_signal", "after_instrument"), after, strict=True)
         found = await gateway.answers.ask("leaderboard", asked)
         return _page(found, limit, ("timeframe", "leader_rank", "signal", "instrument_id"))
+
+    return await gateway.answer(visit, ask)
+
+
+@router.get("/equity", summary="What an account that follows a signal was worth")
+async def equity(
+    visit: Research,
+    signal: Annotated[str, Query(description="As in dim_signal; * for all of them in equal parts.", max_length=200)],
+    timeframe: Timeframe,
+    symbol: Annotated[
+        str | None, Query(description="In this instrument; in all, in equal parts, without.", examples=["BTC/USDT"])
+    ] = None,
+    points: Annotated[
+        int, Query(ge=2, le=MOST_ROWS, description="Of a longer history, each stands for equally many bars.")
+    ] = 1000,
+    exchange: Exchange = None,
+    market: MarketType = None,
+    as_of: AsOf = None,
+) -> Response:
+    """`backtest.fct_strategy_equity` or `fct_portfolio_equity` of the account with costs, which began with 1, beside buying
+    and holding: what each was worth at the close, and its deepest drawdown since the point before.
+    """
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, None]:
+        chosen = (
+            [await gateway.names.instrument(visit, symbol, exchange, market)]
+            if symbol
+            else await gateway.names.instruments(visit, [], None)
+        )
+        numbers: list[int] = [one["instrument_id"] for one in chosen]
+        asked = {
+            "instrument_id": numbers[0] if symbol else None, "signal": signal, "points": points, "until": FOR_EVER,
+            "timeframe": await gateway.names.timeframe(visit, timeframe),
+        }  # fmt: skip
+        found = await ask_as_of(gateway.answers, _then(as_of), numbers, "equity", asked)
+        return _traded(found, signal, timeframe, symbol), None
+
+    return await gateway.answer(visit, ask)
+
+
+def _traded(found: Answer, signal: str, timeframe: str, symbol: str | None) -> Answer:
+    if not found.rows:
+        told = f"{signal[:100]!r} over {timeframe} bars of {symbol or 'any instrument'} has no account"
+        raise ProblemError(404, "Nothing was traded", told, hint="/v1/leaderboard has what there is")
+    return found
+
+
+@router.get("/trades", summary="Trades of a signal in an instrument")
+async def trades(
+    visit: Research,
+    symbol: Symbol,
+    signal: Annotated[str, Query(description="As in dim_signal.", max_length=200)],
+    timeframe: Timeframe,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    exchange: Exchange = None,
+    market: MarketType = None,
+) -> Response:
+    """`backtest.fct_strategy_trade` of the account with costs, newest first. Returns are fractions of what was put in."""
+    gateway = _gateway(visit.request)
+
+    async def ask() -> tuple[Answer, str | None]:
+        instrument = await gateway.names.instrument(visit, symbol, exchange, market)
+        asked = {
+            "instrument_id": instrument["instrument_id"], "signal": signal,
+            "timeframe": await gateway.names.timeframe(visit, timeframe), "limit": limit + 1,
+            "before": from_cursor(cursor, [int])[0] if cursor is not None else EVERYTHING,
+        }  # fmt: skip
+        return _page(await gateway.answers.ask("trades", asked), limit, ("trade_number",))
 
     return await gateway.answer(visit, ask)
 
@@ -385,6 +535,13 @@ async def metrics(visit: Operations) -> Response:
     ]
     text = generate_latest(gateway.registry).decode() + "\n".join(lines) + "\n"
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@pages.get("/", include_in_schema=False)
+@pages.get("/page/{name}", include_in_schema=False)
+async def page_file(request: Request, name: str = "index.html") -> Response:
+    """The page, and what it is made of. It tells nothing by itself: what it shows it asks for like any client."""
+    return page.send(request, name)
 
 
 def _label(text: str) -> str:

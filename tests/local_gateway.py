@@ -1,0 +1,64 @@
+"""The gateway, a process of its own on loopback, and candles to serve."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import httpx
+
+from tests.commands import TITAN
+from tests.warehouse import Row, instant
+
+FIRST, HOURS = instant("2024-01-01"), 900
+LAST = FIRST + timedelta(hours=HOURS)
+
+
+@contextmanager
+def gateway(*options: str) -> Iterator[httpx.Client]:
+    """`titan serve` on a port of its own, until the block ends; it has to end by itself then."""
+    process = subprocess.Popen(
+        [TITAN, "serve", "--port", "0", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stderr
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://"), process.stderr.read()
+        with httpx.Client(base_url=address, timeout=30) as client:
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                try:
+                    if client.get("/v1/health/live").status_code == 200:
+                        break
+                except httpx.ConnectError:
+                    time.sleep(0.05)
+            yield client
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=20)
+        assert "Traceback" not in told, told
+        assert process.returncode in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+HOURLY = (  # a signal that trades often
+    'insert into config.signal select (jsonb_populate_record(shipped, \'{"signal": "hourly", "timeframe": "1h"}\')).* '
+    "from config.signal as shipped where shipped.signal = 'ema_crossover_9_21'"
+)
+
+
+def rows(symbols: dict[str, float], hours: int = HOURS) -> list[Row]:
+    chance = random.Random(7)
+    made = []
+    for symbol, price in symbols.items():
+        for at in range(hours):
+            price *= 1 + chance.gauss(0, 0.01)
+            made.append(Row(FIRST + timedelta(hours=at), price, symbol))
+    return made
