@@ -40,6 +40,7 @@ def commands() -> list[list[str]]:
     found += [["alert", name] for name in ("list", "rules", "ack", "silence", "test")]
     alone = ("backfill", "delete", "refresh", "build", "run", "poll", "watch", "status", "listings", "rename", "reconcile")
     found += [["audit", name] for name in ("list", "verify")]
+    found += [["login", name] for name in ("create", "list", "drop")]
     found += [["key", name] for name in ("create", "list", "revoke")]
     alone += ("backup", "restore", "health", "trace", "serve")
     return [*found, *([name] for name in alone)]

@@ -17,6 +17,7 @@ from titan.cli import (
     events,
     gate,
     load,
+    login,
     output,
     quarantine,
     refresh,
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for name, group in {
     "db": db, "load": load, "gate": gate, "quarantine": quarantine, "storage": storage, "backtest": backtest,
-    "strategy": strategy, "events": events, "universe": universe, "alert": alert, "audit": audit,
+    "strategy": strategy, "events": events, "universe": universe, "alert": alert, "audit": audit, "login": login,
 }.items():  # fmt: skip
     app.add_typer(group.app, name=name)
 app.add_typer(serve.key_app, name="key")

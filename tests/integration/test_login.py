@@ -1,0 +1,96 @@
+"""Logins of people and tools: what they can do, and what not, by connecting as them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.commands import titan
+from tests.local_gateway import rows
+from tests.warehouse import Warehouse, make_batch
+from titan.core.database import arguments
+from titan.core.errors import ExitCode
+from titan.core.settings import Settings
+
+NAME = "anna o'hara"
+
+
+def enter(name: str, password: str) -> psycopg.Connection:
+    wanted = {**arguments(Settings.from_environment()), "user": name, "password": password}
+    wanted.pop("passfile", None)
+    return psycopg.connect(**wanted, autocommit=True)
+
+
+def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
+    result = titan(*arguments)
+    assert (result.returncode, result.stdout) == (ExitCode.USAGE, ""), result.stderr
+    return result
+
+
+@pytest.fixture
+def tidy(warehouse: Warehouse) -> Iterator[Warehouse]:
+    """Logins are of the server, and outlast a database."""
+    yield warehouse
+    for name in (NAME, "plain"):
+        if warehouse.query("select from pg_roles where rolname = %s", (name,)):
+            titan("login", "drop", name)
+
+
+def test_a_login_reads_everything_and_changes_nothing(tidy: Warehouse) -> None:
+    tidy.load(make_batch(rows({"BTC/USDT": 9}, 50), exchange="one"))
+    tidy.refresh()
+    password = titan("login", "create", NAME, "--timeout", "2s").stdout.strip()
+    assert len(password) >= 32
+    with enter(NAME, password) as reader:
+        relations = tidy.query(
+            "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname in "
+            "('raw', 'config', 'ops', 'bars', 'features', 'signals', 'backtest', 'lab') union all "
+            "select format('%I.%I', schemaname, viewname) from pg_views where schemaname in ('marts', 'features', 'ops')"
+        )
+        assert len(relations) > 60
+        for (relation,) in relations:
+            reader.execute(f"select from {relation} limit 1")
+        assert reader.execute("select count(*) from marts.ohlcv").fetchone() > (50,)  # type: ignore[operator]
+        for statement in (
+            "delete from raw.ohlcv", "insert into config.kept values ('a', 'b')", "create table bars.mine (a int)",
+            "drop view marts.ohlcv", "update ops.head set seq = 0", "create temp table mine (a int)",
+        ):  # fmt: skip
+            with pytest.raises((psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege)):
+                reader.execute(statement)
+            reader.execute("set default_transaction_read_only = off")  # it holds nobody who means it
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(statement.replace("temp table", "table public."))
+            reader.execute("reset default_transaction_read_only")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            reader.execute("select pg_sleep(4)")
+        (told,) = [one for one in titan("login", "list").stdout.splitlines() if one.startswith(NAME)]
+        assert "2s" in told
+        assert "1" in told.split("\t")[-1]
+        assert titan("login", "drop", NAME).stdout.strip().endswith("1 sessions ended")
+        with pytest.raises(psycopg.OperationalError):
+            reader.execute("select 1")
+    with pytest.raises(psycopg.OperationalError):
+        enter(NAME, password)
+
+
+def test_a_login_is_replaced_by_name_alone_where_it_is_a_readers(tidy: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = titan("login", "create", "plain").stdout.strip()
+    again = refused("login", "create", "plain")
+    assert "--replace" in again.stderr
+    enter("plain", first).close()
+    monkeypatch.setenv("PLAIN_PASSWORD", "chosen: by 'me'")
+    assert titan("login", "create", "plain", "--replace", "--password-env", "PLAIN_PASSWORD").stdout == ""
+    enter("plain", "chosen: by 'me'").close()
+    with pytest.raises(psycopg.OperationalError):
+        enter("plain", first)
+    owner = Settings.from_environment().user
+    for name in (owner, "titan_reader", "pg_mine", "", "x" * 64):
+        assert "Traceback" not in refused("login", "create", name, "--replace").stderr
+    assert "no length of time" in refused("login", "create", "other", "--timeout", "soon").stderr
+    assert not tidy.query("select from pg_roles where rolname = 'other'")
+    refused("login", "drop", owner)
+    monkeypatch.delenv("PLAIN_PASSWORD")
+    assert "has no password" in refused("login", "create", "other", "--password-env", "PLAIN_PASSWORD").stderr
