@@ -105,14 +105,19 @@ def test_every_mart_enforces_its_contract_and_has_a_unit_test(models: dict[str, 
 
 
 def test_every_model_has_an_owner_and_every_consumer_says_what_it_reads(models: dict[str, Any], manifest: Any) -> None:
-    """What the gateway's statements read is what its exposure depends on."""
+    """What the gateway's statements and the dashboards' panels read is what their exposures depend on."""
     groups = {group.name for group in manifest.groups.values()}
     assert [name for name, model in models.items() if model.group not in groups] == []
-    (gateway,) = (one for one in manifest.exposures.values() if one.name == "gateway")
+    exposures = {one.name: set(one.depends_on.nodes) for one in manifest.exposures.values()}
     built = {f"{model.schema}.{model.alias}": model.unique_id for model in models.values()}
-    texts = "".join(path.read_text() for path in (REPOSITORY / "titan/gateway/sql").glob("*.sql"))
-    read = {built[name] for name in re.findall(r"(?:from|join) (\w+\.\w+)", texts) if name in built}
-    assert read == set(gateway.depends_on.nodes)
+    texts = {"gateway": "".join(path.read_text() for path in (REPOSITORY / "titan/gateway/sql").glob("*.sql"))}
+    for path in (REPOSITORY / "dbt_project" / "dashboards").glob("*.json"):
+        texts[f"grafana_{path.stem}"] = path.read_text()
+    read = {
+        name: {built[one] for one in re.findall(r"(?:from|join) (\w+\.\w+)", text) if one in built}
+        for name, text in texts.items()
+    }
+    assert read == exposures
 
 
 def test_models_are_short(models: dict[str, Any]) -> None:

@@ -529,10 +529,17 @@ async def metrics(visit: Operations) -> Response:
     gateway = _gateway(visit.request)
     measured = await gateway.answers.ask("metrics", {})
     lines = ["# HELP titan_metric What the warehouse measured last (docs/operations.md).", "# TYPE titan_metric gauge"]
+    # Without their moments: Prometheus drops what is five minutes old, and some of it is measured by the hour.
     lines += [
-        f"titan_metric{{metric={_label(metric)},subject={_label(subject or '')}}} {value} {int(measured_at * 1000)}"
-        for metric, subject, value, measured_at in measured.rows
+        f"titan_metric{{metric={_label(metric)},subject={_label(subject or '')}}} {value}"
+        for metric, subject, value, _ in measured.rows
     ]
+    if measured.rows:
+        lines += [
+            "# HELP titan_metric_measured_seconds When the warehouse was measured last, in seconds since 1970.",
+            "# TYPE titan_metric_measured_seconds gauge",
+            f"titan_metric_measured_seconds {max(row[3] for row in measured.rows)}",
+        ]
     text = generate_latest(gateway.registry).decode() + "\n".join(lines) + "\n"
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
