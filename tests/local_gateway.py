@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -48,6 +50,7 @@ def gateway(*options: str) -> Iterator[httpx.Client]:
         process.communicate()
 
 
+CHROMIUM = os.environ.get("TITAN_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 HOURLY = (  # a signal that trades often
     'insert into config.signal select (jsonb_populate_record(shipped, \'{"signal": "hourly", "timeframe": "1h"}\')).* '
     "from config.signal as shipped where shipped.signal = 'ema_crossover_9_21'"

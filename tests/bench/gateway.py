@@ -11,11 +11,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from playwright.sync_api import sync_playwright
 
 from ingest.sources.synthetic import synthetic_batch
 from tests.clocks import this_hour
 from tests.commands import TITAN
+from tests.local_gateway import CHROMIUM
 from tests.warehouse import Row, Warehouse, create_database, make_batch, use_database
 from titan.server.migrate import migrate
 
@@ -110,6 +113,45 @@ async def news(address: str, load: Callable[[int], Awaitable[None]], times: int)
     return taken
 
 
+def page(address: str, warehouse: Warehouse, first: datetime) -> None:
+    """How long the page takes to be seen, and from before a candle is landed to when it shows it; how large it is."""
+    if CHROMIUM is None:
+        print("  no Chromium here: the page was not measured")
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        paints, charts = [], []
+        for _ in range(20):
+            context = browser.new_context()  # with nothing kept
+            tab = context.new_page()
+            begun = time.perf_counter()
+            tab.goto(f"{address}/?symbol=BTC/USD&timeframe=1h")
+            tab.locator("#price-chart[aria-label^=Candles]").wait_for()
+            charts.append(time.perf_counter() - begun)
+            paints.append(tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000)
+            context.close()
+        told("the page: first paint", paints)
+        told("the page: candles of real data drawn", charts)
+        tab = browser.new_page()
+        tab.goto(f"{address}/?symbol=BTC/USD&timeframe=1h")
+        tab.locator("#health table").wait_for()
+        size = tab.evaluate(
+            "performance.getEntriesByType('resource').filter(one => one.name.includes('/page/'))"
+            ".reduce((sum, one) => sum + one.encodedBodySize, 0)"
+        )
+        taken = []
+        for turn in range(30):
+            begun = time.perf_counter()
+            price = 5_000_000 + turn
+            warehouse.load(make_batch([Row(first + timedelta(hours=turn), price, "BTC/USD")], exchange="synthetic"))
+            warehouse.refresh()
+            tab.locator(f"#price-chart[aria-label$='{price:,}']").wait_for()
+            taken.append(time.perf_counter() - begun)
+        told("a candle landed, refreshed, and drawn by the page", taken)
+        print(f"    its scripts and styles have {size / 1000:.0f} kB, compressed")
+        browser.close()
+
+
 def main() -> None:
     """Print the table."""
     create_database(DATABASE)
@@ -179,6 +221,7 @@ def main() -> None:
         await asyncio.get_running_loop().run_in_executor(None, land)
 
     told("a candle landed, refreshed, and told to a listener", asyncio.run(news(address, load, 30)))
+    page(address, warehouse, until + timedelta(hours=100))
     process.send_signal(signal.SIGTERM)
     process.wait(20)
     warehouse.close()

@@ -85,14 +85,14 @@ def with_polars(timeframe: str, connections: int) -> int:
         return result.with_columns(polars.col(polars.Float64).fill_nan(None))
 
     def part(number: int) -> None:
-        with adbc.connect(_uri()) as connection, connection.cursor() as cursor:
+        with adbc.connect(uri()) as connection, connection.cursor() as cursor:
             cursor.execute(READ.format(timeframe=timeframe, parts=connections, part=number))
             frame: Any = polars.from_arrow(cursor.fetch_arrow_table())
             features = polars.concat([series(one) for one in frame.partition_by("instrument_id", maintain_order=True)])
             cursor.adbc_ingest("rival", features.to_arrow(), mode="append")
             connection.commit()
 
-    with adbc.connect(_uri()) as connection, connection.cursor() as cursor:
+    with adbc.connect(uri()) as connection, connection.cursor() as cursor:
         cursor.execute(READ.format(timeframe=timeframe, parts=1, part=0) + " limit 400")
         sample: Any = polars.from_arrow(cursor.fetch_arrow_table())
         empty = series(sample).head(0)
@@ -125,7 +125,7 @@ def with_pandas(timeframe: str) -> int:
         return frame[["instrument_id", "closed_at", "close"]].reset_index(drop=True).assign(**columns)
 
     frame = pandas.read_sql(
-        READ.format(timeframe=timeframe, parts=1, part=0).replace("%", "%%"), create_engine(_uri("+psycopg"))
+        READ.format(timeframe=timeframe, parts=1, part=0).replace("%", "%%"), create_engine(uri("+psycopg"))
     )
     features = pandas.concat([series(one) for _, one in frame.groupby("instrument_id")])
     text = io.StringIO()
@@ -143,7 +143,7 @@ def with_pandas(timeframe: str) -> int:
     return features.shape[1]
 
 
-def _uri(driver: str = "") -> str:
+def uri(driver: str = "") -> str:
     """The server as a URL; the password comes from the passfile or PGPASSWORD by libpq itself."""
     settings = Settings.from_environment()
     return f"postgresql{driver}://{settings.user}@{settings.host}:{settings.port}/{settings.database}"

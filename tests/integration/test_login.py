@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,7 +15,7 @@ from tests.local_gateway import rows
 from tests.warehouse import Warehouse, make_batch
 from titan.core.database import arguments
 from titan.core.errors import ExitCode
-from titan.core.settings import Settings
+from titan.core.settings import REPOSITORY, Settings
 
 NAME = "anna o'hara"
 
@@ -30,19 +32,25 @@ def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
     return result
 
 
+def done(*arguments: str) -> str:
+    result = titan(*arguments)
+    assert result.returncode == ExitCode.OK, result.stderr
+    return result.stdout
+
+
 @pytest.fixture
 def tidy(warehouse: Warehouse) -> Iterator[Warehouse]:
     """Logins are of the server, and outlast a database."""
     yield warehouse
     for name in (NAME, "plain"):
-        if warehouse.query("select from pg_roles where rolname = %s", (name,)):
-            titan("login", "drop", name)
+        if warehouse.query("select from pg_roles where rolname = %s", name):
+            done("login", "drop", name)
 
 
 def test_a_login_reads_everything_and_changes_nothing(tidy: Warehouse) -> None:
     tidy.load(make_batch(rows({"BTC/USDT": 9}, 50), exchange="one"))
     tidy.refresh()
-    password = titan("login", "create", NAME, "--timeout", "2s").stdout.strip()
+    password = done("login", "create", NAME, "--timeout", "2s").strip()
     assert len(password) >= 32
     with enter(NAME, password) as reader:
         relations = tidy.query(
@@ -66,10 +74,10 @@ def test_a_login_reads_everything_and_changes_nothing(tidy: Warehouse) -> None:
             reader.execute("reset default_transaction_read_only")
         with pytest.raises(psycopg.errors.QueryCanceled):
             reader.execute("select pg_sleep(4)")
-        (told,) = [one for one in titan("login", "list").stdout.splitlines() if one.startswith(NAME)]
+        (told,) = [one for one in done("login", "list").splitlines() if one.startswith(NAME)]
         assert "2s" in told
         assert "1" in told.split("\t")[-1]
-        assert titan("login", "drop", NAME).stdout.strip().endswith("1 sessions ended")
+        assert done("login", "drop", NAME).strip().endswith("1 sessions ended")
         with pytest.raises(psycopg.OperationalError):
             reader.execute("select 1")
     with pytest.raises(psycopg.OperationalError):
@@ -77,12 +85,12 @@ def test_a_login_reads_everything_and_changes_nothing(tidy: Warehouse) -> None:
 
 
 def test_a_login_is_replaced_by_name_alone_where_it_is_a_readers(tidy: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = titan("login", "create", "plain").stdout.strip()
+    first = done("login", "create", "plain").strip()
     again = refused("login", "create", "plain")
     assert "--replace" in again.stderr
     enter("plain", first).close()
     monkeypatch.setenv("PLAIN_PASSWORD", "chosen: by 'me'")
-    assert titan("login", "create", "plain", "--replace", "--password-env", "PLAIN_PASSWORD").stdout == ""
+    assert done("login", "create", "plain", "--replace", "--password-env", "PLAIN_PASSWORD") == ""
     enter("plain", "chosen: by 'me'").close()
     with pytest.raises(psycopg.OperationalError):
         enter("plain", first)
@@ -94,3 +102,19 @@ def test_a_login_is_replaced_by_name_alone_where_it_is_a_readers(tidy: Warehouse
     refused("login", "drop", owner)
     monkeypatch.delenv("PLAIN_PASSWORD")
     assert "has no password" in refused("login", "create", "other", "--password-env", "PLAIN_PASSWORD").stderr
+
+
+def test_the_recipes_of_the_notebook_work(tidy: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand in docs/connect.md, by a login that reads."""
+    tidy.load(make_batch(rows({"BTC/USDT": 9}, 50), exchange="one"))
+    tidy.refresh()
+    settings = Settings.from_environment()
+    password = done("login", "create", "plain").strip()
+    url = f"postgresql://plain:{password}@{settings.host}:{settings.port}/{settings.database}"
+    monkeypatch.setenv("DATABASE_URL", url)
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "connect.md").read_text(), re.DOTALL)
+    (recipe,) = [block for block in blocks if "duckdb" not in block]
+    names: dict[str, Any] = {}
+    exec(recipe, names)  # noqa: S102 - which is what a reader does with it
+    assert (names["bars"].height, len(names["frame"])) == (50, 50)
+    assert names["frame"]["close"].tolist() == names["bars"]["close"].to_list()

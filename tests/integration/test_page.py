@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,12 +17,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from psycopg import sql
 
 from tests.commands import titan
-from tests.local_gateway import FIRST, HOURLY, LAST, gateway, rows
+from tests.local_gateway import CHROMIUM, FIRST, HOURLY, LAST, gateway, rows
 from tests.warehouse import DATABASE, Row, Warehouse, make_batch, separate_warehouse, use_database
 from titan.core.database import connect
 from titan.core.settings import Settings
 
-CHROMIUM = os.environ.get("TITAN_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE = 20_000  # milliseconds
 HOSTILE = "<IMG SRC=X ONERROR=ALERT(1)>/USDT"
 

@@ -40,9 +40,10 @@ def create_command(
             raise UsageError(f"{password_env} has no password", hint=f"set {password_env}, or leave --password-env out")
     with connect() as connection:
         made = logins.create(connection, name, timeout, password, is_replaced=replace)
+        where = f"{connection.info.host} port {connection.info.port}, database {connection.info.dbname}"
     if password is None:
         print(made)
-    output.err.print(f"{name} can read, on {connection.info.host} port {connection.info.port}; docs/connect.md has how")
+    output.err.print(f"{name} can read, at {where}; docs/connect.md has how", markup=False, highlight=False)
 
 
 @app.command("list")
