@@ -43,7 +43,7 @@ def tidy(warehouse: Warehouse) -> Iterator[Warehouse]:
     """Logins are of the server, and outlast a database."""
     yield warehouse
     for name in (NAME, "plain"):
-        if warehouse.query("select from pg_roles where rolname = %s", name):
+        if warehouse.query("select 1 from pg_roles where rolname = %s", name):
             done("login", "drop", name)
 
 
@@ -98,7 +98,7 @@ def test_a_login_is_replaced_by_name_alone_where_it_is_a_readers(tidy: Warehouse
     for name in (owner, "titan_reader", "pg_mine", "", "x" * 64):
         assert "Traceback" not in refused("login", "create", name, "--replace").stderr
     assert "no length of time" in refused("login", "create", "other", "--timeout", "soon").stderr
-    assert not tidy.query("select from pg_roles where rolname = 'other'")
+    assert not tidy.query("select 1 from pg_roles where rolname = 'other'")
     refused("login", "drop", owner)
     monkeypatch.delenv("PLAIN_PASSWORD")
     assert "has no password" in refused("login", "create", "other", "--password-env", "PLAIN_PASSWORD").stderr
