@@ -7,8 +7,11 @@ from pathlib import Path
 
 from titan.core.settings import REPOSITORY
 
-# What the models are declared by, from the repository's root.
-_FILES = ("dbt_project.yml", "dbt_project/**/*.sql", "dbt_project/**/*.yml")
+# What the models are declared by, from the repository's root: not what is drawn of them, dbt_project/dashboards.
+_FILES = (
+    "dbt_project.yml",
+    *(f"dbt_project/{folder}/**/*.{kind}" for folder in ("macros", "models", "tests") for kind in ("sql", "yml")),
+)
 
 # What else dbt reads: where its target is, and the migrations, which it compares with the database's.
 _READ_BESIDE = ("profiles.yml", "titan/server/migrations/*.sql")

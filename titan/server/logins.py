@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from titan.core.database import Connection, records
+from titan.core.database import Connection, records, statement
 from titan.core.errors import UsageError
 
 LONGEST_NAME = 63  # bytes; PostgreSQL would cut the rest off
@@ -67,35 +67,7 @@ def create(
 def listed(connection: Connection) -> list[dict[str, Any]]:
     """One row per login that reads: its statements' timeout, until when it opens something, how many sessions it has."""
     with connection.transaction():
-        return records(
-            connection,
-            """
-            select
-                login.rolname as name,
-                coalesce(
-                    (
-                        select split_part(option, '=', 2) from unnest(own.setconfig) as option
-                        where option like 'statement_timeout=%'
-                    ),
-                    'none'
-                ) as statement_timeout,
-                login.rolvaliduntil as expires_at,
-                (select count(*) from pg_stat_activity as session where session.usename = login.rolname) as sessions
-            from pg_roles as login
-            left join pg_db_role_setting as own
-                on
-                    login.oid = own.setrole
-                    and own.setdatabase = (select oid from pg_database where datname = current_database())
-            where
-                login.rolcanlogin and not login.rolsuper and not login.rolcreaterole
-                and exists (
-                    select from pg_auth_members as member
-                    inner join pg_roles as reader on member.roleid = reader.oid
-                    where member.member = login.oid and reader.rolname = 'titan_reader'
-                )
-            order by login.rolname
-            """,
-        )
+        return records(connection, statement("titan.server.sql", "logins"))
 
 
 def drop(connection: Connection, name: str) -> int:
