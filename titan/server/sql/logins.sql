@@ -9,12 +9,18 @@ select
         'none'
     ) as statement_timeout,
     login.rolvaliduntil as expires_at,
-    (select count(*) from pg_stat_activity as session where session.usename = login.rolname) as sessions
+    (
+        select count(*) from pg_stat_activity as session
+        where session.usename = login.rolname
+    ) as sessions
 from pg_roles as login
 left join pg_db_role_setting as own
     on
         login.oid = own.setrole
-        and own.setdatabase = (select database.oid from pg_database as database where database.datname = current_database())
+        and own.setdatabase = (
+            select here.oid from pg_database as here
+            where here.datname = current_database()
+        )
 where
     login.rolcanlogin
     and not login.rolsuper
