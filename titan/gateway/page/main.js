@@ -150,7 +150,9 @@ async function bars(isLast) {
   world.features = new Map(allOf(values));
   world.isOldest = data.length < PAGE;
   world.price.set((world.bars = data), world.features);
-  world.price.newest(Math.min(180, innerWidth / 5));
+  const series = JSON.stringify(ofSeries());
+  if (world.drawn !== series) world.price.newest(Math.min(180, innerWidth / 5)); // who looks at older ones stays there
+  world.drawn = series;
   drawn();
 }
 
@@ -202,7 +204,7 @@ function drawn() {
 
 async function dive(isLast) {
   const { data } = chosen.hasFeatures
-    ? await ask(`deep-dive/${chosen.symbol}`, { timeframe: chosen.timeframe, exchange: chosen.exchange, market: chosen.market })
+    ? await ask(`deep-dive/${chosen.symbol.split("/").map(encodeURIComponent).join("/")}`, { timeframe: chosen.timeframe, exchange: chosen.exchange, market: chosen.market })
     : { data: null };
   if (!isLast()) return;
   facts(one("#dive"), data ? [
@@ -364,7 +366,7 @@ function show() {
   return part("all", async () => {
     if (!world.instruments.length) await names();
     readAddress();
-    world.price ??= new PriceChart(one("#price-chart"), olderBars);
+    world.price ??= new PriceChart(one("#price-chart"), (first) => part("older", () => olderBars(first)));
     // First what is looked at first; the account knows its figures from the leaders.
     await Promise.all([part("bars", bars), part("watch", watchList), part("dive", dive)]);
     await part("leaders", leaders);
