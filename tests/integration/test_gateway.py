@@ -522,27 +522,26 @@ def test_it_lives_through_lost_connections(client: httpx.Client, served: Warehou
         assert client.get("/v1/symbols").status_code == 200
 
 
-def test_a_gateway_that_is_killed_leaves_nothing(served: Warehouse) -> None:
+def test_a_gateway_that_is_killed_leaves_nothing(warehouse: Warehouse) -> None:
     def sessions() -> int:
         return int(
-            served.value(
+            warehouse.value(
                 "select count(*) from pg_stat_activity where application_name like 'titan serve%' "
                 "and datname = current_database()"
             )
         )
 
-    before = sessions()
     for _ in range(3):
         process = subprocess.Popen([TITAN, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
         assert process.stdout
         address = process.stdout.readline().strip()
         with httpx.Client(base_url=address, transport=httpx.HTTPTransport(retries=5)) as client:
             assert client.get("/v1/symbols").status_code == 200
-            assert sessions() > before
+            assert sessions() > 0
             process.kill()
             process.communicate()
     deadline = time.monotonic() + 20
-    while sessions() > before:
+    while sessions():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
