@@ -8,14 +8,18 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
+from psycopg import sql
 
 from tests.commands import TITAN
-from tests.warehouse import Row, instant
+from tests.warehouse import Row, Warehouse, instant
+from titan.core.database import connect
+from titan.core.settings import Settings
 
 FIRST, HOURS = instant("2024-01-01"), 900
 LAST = FIRST + timedelta(hours=HOURS)
@@ -48,6 +52,25 @@ def gateway(*options: str) -> Iterator[httpx.Client]:
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def letting_in(warehouse: Warehouse) -> Iterator[Callable[[bool], None]]:
+    """What tells the server whether it lets anybody into the warehouse's database; where it does not, gateways lose it."""
+    name = warehouse.connection.info.dbname
+    with connect(replace(Settings.from_environment(), database="postgres"), autocommit=True) as elsewhere:
+
+        def allow(is_allowed: bool) -> None:
+            elsewhere.execute(
+                sql.SQL("alter database {} with allow_connections {}").format(sql.Identifier(name), is_allowed)
+            )
+            elsewhere.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = %s and application_name like 'titan serve%%'",
+                (name,),
+            )
+
+        yield allow
 
 
 CHROMIUM = os.environ.get("TITAN_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -221,7 +221,7 @@ def main() -> None:
         await asyncio.get_running_loop().run_in_executor(None, land)
 
     told("a candle landed, refreshed, and told to a listener", asyncio.run(news(address, load, 30)))
-    page(address, warehouse, until + timedelta(hours=100))
+    page(address, warehouse, until + timedelta(hours=30))  # after those
     process.send_signal(signal.SIGTERM)
     process.wait(20)
     warehouse.close()

@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -19,13 +18,12 @@ import psycopg
 import pyarrow as pa
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from psycopg import sql
 
 from ingest.deletion import delete
 from tests.commands import TITAN, titan
-from tests.local_gateway import FIRST, HOURLY, LAST, gateway, rows
+from tests.local_gateway import FIRST, HOURLY, LAST, gateway, letting_in, rows
 from tests.warehouse import DATABASE, Row, Warehouse, instant, make_batch, separate_warehouse, use_database
-from titan.core.database import arguments, connect
+from titan.core.database import arguments
 from titan.core.settings import Settings
 from titan.gateway.database import READER
 
@@ -548,23 +546,13 @@ def test_a_gateway_that_is_killed_leaves_nothing(warehouse: Warehouse) -> None:
 
 def test_a_database_that_is_away_is_told_of_and_comes_back_by_itself(served: Warehouse) -> None:
     """Also to who listens, who is let go when the gateway is stopped."""
-    name = served.connection.info.dbname
     heard: list[str] = []
-    elsewhere = connect(replace(Settings.from_environment(), database="postgres"), autocommit=True)
-
-    def allow(is_allowed: bool) -> None:
-        elsewhere.execute(sql.SQL("alter database {} with allow_connections {}").format(sql.Identifier(name), is_allowed))
-        elsewhere.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = %s and application_name like 'titan serve%%'",
-            (name,),
-        )
 
     def listen(client: httpx.Client) -> None:
         with client.stream("GET", "/v1/stream", timeout=60) as response:
             heard.extend(line[7:] for line in response.iter_lines() if line.startswith("event: "))
 
-    with elsewhere, gateway() as client:
+    with letting_in(served) as allow, gateway() as client:
         assert client.get("/v1/symbols").status_code == 200
         thread = threading.Thread(target=listen, args=(client,))
         thread.start()

@@ -100,6 +100,10 @@ def test_a_login_is_replaced_by_name_alone_where_it_is_a_readers(tidy: Warehouse
     assert "no length of time" in refused("login", "create", "other", "--timeout", "soon").stderr
     assert not tidy.query("select 1 from pg_roles where rolname = 'other'")
     refused("login", "drop", owner)
+    tidy.query("grant select on raw.ohlcv to plain")  # by name: the role cannot go while that stands
+    assert "was granted it by name" in refused("login", "drop", "plain").stderr
+    enter("plain", "chosen: by 'me'").close()  # and so it stays, as it was
+    tidy.query("revoke select on raw.ohlcv from plain")
     monkeypatch.delenv("PLAIN_PASSWORD")
     assert "has no password" in refused("login", "create", "other", "--password-env", "PLAIN_PASSWORD").stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,13 +14,10 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from psycopg import sql
 
 from tests.commands import titan
-from tests.local_gateway import CHROMIUM, FIRST, HOURLY, LAST, gateway, rows
+from tests.local_gateway import CHROMIUM, FIRST, HOURLY, LAST, gateway, letting_in, rows
 from tests.warehouse import DATABASE, Row, Warehouse, make_batch, separate_warehouse, use_database
-from titan.core.database import connect
-from titan.core.settings import Settings
 
 PATIENCE = 20_000  # milliseconds
 HOSTILE = "<IMG SRC=X ONERROR=ALERT(1)>/USDT"
@@ -158,8 +155,12 @@ def test_its_address_is_what_is_chosen(browser: Browser, address: str) -> None:
         page.keyboard.press("[")
         visitor.see("FLAT/USDT · 12h")
         assert "symbol=FLAT%2FUSDT&timeframe=12h" in page.url
+        page.keyboard.press("k")
+        visitor.see("ETH/USDT · 12h · two spot")  # the row above it
         page.keyboard.press("j")
-        visitor.see("BTC/USDT · 12h" if "BTC" in next_name(page) else "USDT · 12h")
+        visitor.see("FLAT/USDT · 12h")
+        page.go_back()
+        visitor.see("ETH/USDT · 12h · two spot")
         page.go_back()
         visitor.see("FLAT/USDT · 12h")
         page.go_back()
@@ -189,11 +190,6 @@ def test_its_address_is_what_is_chosen(browser: Browser, address: str) -> None:
         assert visitor.complaints == []
 
 
-def next_name(page: Page) -> str:
-    """The name of the row of the watch list that is chosen."""
-    return page.locator('#watch tr[aria-current="true"]').inner_text(timeout=PATIENCE)
-
-
 def test_the_chart_is_walked_by_keys_and_reads_older_bars(browser: Browser, address: str, shown: Warehouse) -> None:
     shown.load(make_batch(rows({"LONG/USDT": 9}, 2500), exchange="one"))
     shown.refresh()
@@ -210,18 +206,7 @@ def test_the_chart_is_walked_by_keys_and_reads_older_bars(browser: Browser, addr
 
 
 def test_a_database_that_is_away_is_told_of_until_it_is_back(browser: Browser, address: str, shown: Warehouse) -> None:
-    name = shown.connection.info.dbname
-    elsewhere = connect(replace(Settings.from_environment(), database="postgres"), autocommit=True)
-
-    def allow(is_allowed: bool) -> None:
-        elsewhere.execute(sql.SQL("alter database {} with allow_connections {}").format(sql.Identifier(name), is_allowed))
-        elsewhere.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            "where datname = %s and application_name like 'titan serve%%'",
-            (name,),
-        )
-
-    with elsewhere, visit(browser, f"{address}/?symbol=BTC/USDT&timeframe=4h") as visitor:
+    with letting_in(shown) as allow, visit(browser, f"{address}/?symbol=BTC/USDT&timeframe=4h") as visitor:
         visitor.settle()
         try:
             allow(False)

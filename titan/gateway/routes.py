@@ -74,6 +74,12 @@ Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of a page.")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before, as it is.", max_length=500)]
 
 
+Since = Annotated[
+    datetime | None, Query(alias="from", description="Bars that close after it.", examples=["2024-01-01T00:00:00Z"])
+]
+Until = Annotated[
+    datetime | None, Query(alias="to", description="Bars that close until it.", examples=["2024-02-01T00:00:00Z"])
+]
 AsOf = Annotated[
     datetime | None,
     Query(
@@ -120,15 +126,20 @@ def _moment(value: datetime | None, otherwise: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
-@router.get("/symbols", summary="Instruments that have candles, and every name that each went by")
-async def symbols(visit: Market) -> Response:
-    """One row per instrument: exchange, market type, symbol, timeframe of its candles, former symbols."""
+async def _all_of(visit: Visit, name: str) -> Response:
+    """The answer of a statement that is asked nothing."""
     gateway = _gateway(visit.request)
 
     async def ask() -> tuple[Answer, None]:
-        return await gateway.answers.ask("symbols", {}), None
+        return await gateway.answers.ask(name, {}), None
 
     return await gateway.answer(visit, ask)
+
+
+@router.get("/symbols", summary="Instruments that have candles, and every name that each went by")
+async def symbols(visit: Market) -> Response:
+    """One row per instrument: exchange, market type, symbol, timeframe of its candles, former symbols."""
+    return await _all_of(visit, "symbols")
 
 
 @router.get("/summary/{symbol:path}", summary="Where the price of an instrument stands")
@@ -182,12 +193,8 @@ async def ohlcv(
     visit: Market,
     symbol: Symbol,
     timeframe: Timeframe = "1D",
-    since: Annotated[
-        datetime | None, Query(alias="from", description="Bars that close after it.", examples=["2024-01-01T00:00:00Z"])
-    ] = None,
-    until: Annotated[
-        datetime | None, Query(alias="to", description="Bars that close until it.", examples=["2024-02-01T00:00:00Z"])
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
     exchange: Exchange = None,
@@ -211,23 +218,13 @@ async def ohlcv(
 @router.get("/timeframes", summary="Timeframes of bars, and of which there are features")
 async def timeframes(visit: Market) -> Response:
     """One row per timeframe, the shortest first."""
-    gateway = _gateway(visit.request)
-
-    async def ask() -> tuple[Answer, None]:
-        return await gateway.answers.ask("timeframes", {}), None
-
-    return await gateway.answer(visit, ask)
+    return await _all_of(visit, "timeframes")
 
 
 @router.get("/features/list", summary="What each feature is")
 async def feature_list(visit: Market) -> Response:
     """`features.dim_feature`: unit, formula, where it begins, when it is null, whose definition it follows."""
-    gateway = _gateway(visit.request)
-
-    async def ask() -> tuple[Answer, None]:
-        return await gateway.answers.ask("feature_list", {}), None
-
-    return await gateway.answer(visit, ask)
+    return await _all_of(visit, "feature_list")
 
 
 @router.get("/features", summary="Features of a series' bars")
@@ -239,8 +236,8 @@ async def features(
         list[str] | None,
         Query(alias="feature", description="Each once; all where none is named.", examples=[["rsi_14", "ema_50"]]),
     ] = None,
-    since: Annotated[datetime | None, Query(alias="from", description="Of bars that close after it.")] = None,
-    until: Annotated[datetime | None, Query(alias="to", description="Of bars that close until it.")] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
     exchange: Exchange = None,

@@ -30,7 +30,7 @@ def create(
     hashed = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
     role, database = sql.Identifier(name), sql.Identifier(connection.info.dbname)
     with connection.transaction():
-        is_there = connection.execute("select rolsuper from pg_roles where rolname = %s", (name,)).fetchone()
+        is_there = connection.execute("select 1 from pg_roles where rolname = %s", (name,)).fetchone()
         if is_there and not (is_replaced and name in [one["name"] for one in listed(connection)]):
             told = "--replace gives a reader another password" if not is_replaced else "choose another name"
             raise UsageError(f"there is a role {name!r} already", hint=told)
@@ -71,15 +71,28 @@ def listed(connection: Connection) -> list[dict[str, Any]]:
 
 
 def drop(connection: Connection, name: str) -> int:
-    """Take a login away and end its sessions; returns how many those were. Raises UsageError where it is no reader."""
+    """Take a login away and end its sessions; returns how many those were.
+
+    Raises UsageError where it is no reader, and where it owns or was granted something by itself: then it stays.
+    """
     if name not in [one["name"] for one in listed(connection)]:
         raise UsageError(f"there is no login {name!r} that reads", hint="titan login list has them")
     role = sql.Identifier(name)
     with connection.transaction():
         connection.execute(sql.SQL("alter role {} nologin").format(role))  # seen by who connects while its sessions end
-    with connection.transaction():
-        ended = connection.execute(
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = %s", (name,)
-        ).fetchall()
-        connection.execute(sql.SQL("drop role {}").format(role))
+    try:
+        with connection.transaction():
+            ended = connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = %s", (name,)
+            ).fetchall()
+            connection.execute(sql.SQL("drop role {}").format(role))
+    except psycopg.Error as error:
+        with connection.transaction():
+            connection.execute(sql.SQL("alter role {} login").format(role))
+        if not isinstance(error, psycopg.errors.DependentObjectsStillExist):
+            raise
+        raise UsageError(
+            f"{name} owns something, or was granted it by name: {error.diag.message_detail or error}",
+            hint="reassign or revoke it, in the database that it is in, and drop the login then",
+        ) from error
     return len(ended)
