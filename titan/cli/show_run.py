@@ -60,7 +60,8 @@ class Shown(Listener):
         output.out.print("\nA first query:")
         output.out.print(f'  psql "{self._settings.url}" -c "{status.FIRST_QUERY}"\n', markup=False)
         output.table(progressed.first_query, is_report=True)
-        output.out.print(f"\nConnect with: {self._settings.url}", markup=False)
+        output.out.print("\nLook at it: titan serve, and http://127.0.0.1:8000", markup=False)
+        output.out.print(f"Connect with: {self._settings.url}", markup=False)
 
 
 def _heading(text: str) -> None:

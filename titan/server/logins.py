@@ -43,7 +43,6 @@ def create(
                 for setting, value in {
                     "default_transaction_read_only": "on",
                     "statement_timeout": timeout,
-                    "idle_in_transaction_session_timeout": "5min",
                     "timezone": "UTC",
                     "jit": "off",
                 }.items():
